@@ -1,0 +1,279 @@
+r"""The plan: which guides the network is fitted to, in which order, for how many iterations.
+
+A plan is data: an immutable list of stages, printable and testable, with no torch in it.
+
+*Time generator.* ``count`` timesteps evenly spaced over [start, end], truncated to integers and
+visited from most to least noisy; ``count = 1`` means [end].
+
+*Iteration generator.* Stage ``i`` gets a share of the budget ``n`` that falls with its noise rate::
+
+    w_i = exp(-c * beta_i) / sum_k exp(-c * beta_k),    n_i = floor(n * w_i)
+
+and the last stage takes what rounding left over, so that ``sum n_i = n`` exactly.
+
+*Recorrupted guides* are planned by their recorruption strength ``a`` instead of their timestep.
+Continuing the forward process from an observation of noise level ``sigma`` to timestep ``t``
+gives ``y + a_t * eta`` with ``eta ~ N(0, sigma^2)`` and ``a_t = sqrt(sigma_t^2 / sigma^2 - 1)``,
+so an end ``a`` of the plan is reached at the first ``t`` with ``sigma_t >= sigma * sqrt(1 + a^2)``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from guided_dip.diffusion import Schedule, check_timestep, timestep_of
+from guided_dip.errors import InputError, choices
+
+Supervision = Literal["observation", "clean-guides", "observation-guides", "recorrupted-guides"]
+SUPERVISIONS: tuple[Supervision, ...] = (
+    "observation",
+    "clean-guides",
+    "observation-guides",
+    "recorrupted-guides",
+)
+
+# The report's scale c of the iteration generator, by schedule.
+DEFAULT_SCALE = {"linear": 250.0, "cosine": 400.0}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One guide and its number of iterations.
+
+    Attributes
+    ----------
+    steps
+        Iterations spent on this guide; 0 means that the stage is skipped.
+    t
+        0-based timestep of the guide; None where the guide is at no timestep (plain DIP, or noise
+        below what the schedule resolves).
+    sigma
+        Noise level of the guide in [0, 1] units; None for plain DIP with an unknown noise level.
+    a
+        Recorruption strength; None unless the supervision is ``recorrupted-guides``.
+    """
+
+    steps: int
+    t: int | None = None
+    sigma: float | None = None
+    a: float | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The stages of a fit, from most to least noisy."""
+
+    supervision: Supervision
+    schedule: str
+    stages: tuple[Stage, ...]
+
+    @property
+    def steps(self) -> int:
+        """Total number of iterations."""
+        return sum(stage.steps for stage in self.stages)
+
+    @property
+    def boundaries(self) -> tuple[int, ...]:
+        """Step at which each stage begins."""
+        starts, at = [], 0
+        for stage in self.stages:
+            starts.append(at)
+            at += stage.steps
+        return tuple(starts)
+
+    def __iter__(self) -> Iterator[Stage]:
+        return iter(self.stages)
+
+    def __len__(self) -> int:
+        return len(self.stages)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the plan as plain lists and numbers."""
+        return asdict(self) | {"steps": self.steps}
+
+
+def timesteps(start: int, end: int, count: int) -> tuple[int, ...]:
+    """Return the time generator's `count` timesteps, from `start` (most noisy) down to `end`.
+
+    Raises
+    ------
+    InputError
+        If ``count < 1``, ``start <= end`` or the range holds fewer than `count` timesteps.
+
+    Examples
+    --------
+    >>> timesteps(500, 0, 6)
+    (500, 400, 300, 200, 100, 0)
+    >>> timesteps(500, 40, 1)
+    (40,)
+    """
+    if count < 1:
+        raise InputError(f"a plan needs at least 1 guide: count is {count}")
+    if end < 0:
+        raise InputError(f"timesteps start at 0: end is {end}")
+    if count == 1:
+        return (end,)
+    if start <= end:
+        raise InputError(
+            f"guides go from most to least noisy: start ({start}) must be greater than end ({end})"
+        )
+    if start - end + 1 < count:
+        raise InputError(
+            f"{count} guides do not fit between timesteps {start} and {end}: "
+            f"use a count of at most {start - end + 1}"
+        )
+    # Whole-number arithmetic: a float grid would truncate 99.999... to 99.
+    return tuple(end + (start - end) * k // (count - 1) for k in reversed(range(count)))
+
+
+def iterations(steps: int, betas: Sequence[float], scale: float) -> tuple[int, ...]:
+    """Return the iteration generator's share of `steps` for each guide.
+
+    Parameters
+    ----------
+    steps
+        Total budget ``n``.
+    betas
+        Noise rate of each guide, in the order in which they are visited.
+    scale
+        ``c``: 0 shares equally, larger values favour the less noisy guides.
+
+    Raises
+    ------
+    InputError
+        If `steps` is negative, `scale` is negative or not finite, or `betas` is empty.
+    """
+    if steps < 0:
+        raise InputError(f"the budget of iterations cannot be negative: steps is {steps}")
+    if not (math.isfinite(scale) and scale >= 0):
+        raise InputError(f"the scale is a number >= 0, not {scale!r}")
+    if not betas:
+        raise InputError("there is no guide to spend iterations on")
+    lowest = min(betas)  # shifting the exponent changes no weight and keeps exp() from vanishing
+    weights = [math.exp(-scale * (beta - lowest)) for beta in betas]
+    total = math.fsum(weights)
+    shares = [math.floor(steps * w / total) for w in weights[:-1]]
+    return (*shares, steps - sum(shares))
+
+
+def recorruption(sigma_t: float, sigma: float) -> float:
+    """Return ``a_t = sqrt(sigma_t^2 / sigma^2 - 1)``, both levels in the same units."""
+    return math.sqrt(sigma_t**2 / sigma**2 - 1)
+
+
+def make_plan(
+    supervision: Supervision,
+    schedule: Schedule,
+    *,
+    steps: int,
+    count: int,
+    start: int = 500,
+    end: int = 40,
+    scale: float | None = None,
+    sigma: float | None = None,
+    a_start: float = 2.0,
+    a_end: float = 0.5,
+) -> Plan:
+    """Build the plan of a fit.
+
+    Parameters
+    ----------
+    supervision
+        Row of the supervision table: where input and target come from.
+    schedule
+        Beta schedule.
+    steps
+        Total number of iterations.
+    count
+        Number of guides; not used by ``observation``, whose plan is one stage.
+    start, end
+        Timesteps of the most and the least noisy guide (clean and observation guides).
+    scale
+        ``c`` of the iteration generator; None means the report's value for the schedule.
+    sigma
+        Noise level of the observation in [0, 1] units; guides drawn from the observation need it.
+    a_start, a_end
+        Recorruption strengths of the first and last guide (recorrupted guides).
+
+    Raises
+    ------
+    InputError
+        For a plan that cannot be carried out, saying which number is wrong.
+    """
+    if supervision not in SUPERVISIONS:
+        raise InputError(
+            f"unknown supervision '{supervision}': {choices(supervision, SUPERVISIONS)}"
+        )
+    if steps < 0:
+        raise InputError(f"the budget of iterations cannot be negative: steps is {steps}")
+    if supervision == "observation":
+        return Plan(supervision, schedule.name, (Stage(steps, sigma=sigma),))
+    if scale is None:
+        scale = DEFAULT_SCALE.get(schedule.name, 0.0)
+    if supervision == "recorrupted-guides":
+        level = _known(sigma, supervision)
+        stages = _recorrupted(schedule, steps, count, scale, level, a_start, a_end)
+        return Plan(supervision, schedule.name, stages)
+    times = timesteps(start, end, count)
+    for t in times:
+        check_timestep(schedule, t)
+    if supervision == "observation-guides":
+        first = timestep_of(_known(sigma, supervision), schedule)
+        # Guides less noisy than the observation cannot be drawn from it; if that leaves none, the
+        # observation's own timestep is the one guide there is.
+        times = tuple(t for t in times if t >= first) or (first,)
+    shares = iterations(steps, [float(schedule.beta[t]) for t in times], scale)
+    stages = tuple(
+        Stage(n, t, float(schedule.sigma[t])) for t, n in zip(times, shares, strict=True)
+    )
+    return Plan(supervision, schedule.name, stages)
+
+
+def _known(sigma: float | None, supervision: str) -> float:
+    if sigma is None:
+        raise InputError(f"{supervision} need the noise level: give it, as in --noise gaussian:25")
+    if not (math.isfinite(sigma) and sigma >= 0):
+        raise InputError(f"a noise level is a number >= 0, not {sigma!r}")
+    return sigma
+
+
+def _recorrupted(
+    schedule: Schedule,
+    steps: int,
+    count: int,
+    scale: float,
+    sigma: float,
+    a_start: float,
+    a_end: float,
+) -> tuple[Stage, ...]:
+    """Plan by recorruption strength, at timesteps where the schedule resolves them."""
+    if not (math.isfinite(a_start) and a_start >= a_end > 0):
+        raise InputError(
+            f"recorruption goes from strong to weak and stays above 0: a_start is {a_start:g} and "
+            f"a_end is {a_end:g}"
+        )
+    if sigma == 0:
+        raise InputError("a noise level of 0 leaves nothing to recorrupt: give a level above 0")
+    first = timestep_of(sigma * math.sqrt(1 + a_start**2), schedule)
+    last = timestep_of(sigma * math.sqrt(1 + a_end**2), schedule)
+    if last > 0 and count > 1 and first - last + 1 >= count:
+        times = timesteps(first, last, count)
+        shares = iterations(steps, [float(schedule.beta[t]) for t in times], scale)
+        levels = [float(schedule.sigma[t]) for t in times]
+        return tuple(
+            Stage(n, t, level, recorruption(level, sigma))
+            for n, t, level in zip(shares, times, levels, strict=True)
+        )
+    # Noise below what the schedule resolves (or a constant strength): no timesteps to weigh by, so
+    # the strengths are spaced geometrically and share the budget equally.
+    shares = iterations(steps, [0.0] * max(count, 0), 0.0)
+    ratio = (a_end / a_start) ** (1 / (count - 1)) if count > 1 else 1.0
+    first_a = a_start if count > 1 else a_end
+    strengths = [first_a * ratio**k for k in range(count)]
+    return tuple(
+        Stage(n, None, sigma * math.sqrt(1 + a**2), a)
+        for n, a in zip(shares, strengths, strict=True)
+    )

@@ -1,0 +1,184 @@
+"""Plans against every golden list, and the promises that hold for all of them."""
+
+import itertools
+import subprocess
+import sys
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from guided_dip.diffusion import make_schedule, timestep_of
+from guided_dip.errors import InputError
+from guided_dip.guidance import SUPERVISIONS, Plan, Stage, iterations, make_plan, timesteps
+
+COSINE = make_schedule("cosine", lower_clip=1e-4)
+LINEAR = make_schedule("linear", lower_clip=1e-4)
+
+REPORT_TIMES = "500 475 451 427 403 378 354 330 306 282 257 233 209 185 161 136 112 88 64 40"
+REPORT_COSINE = "49 54 58 63 68 73 79 84 89 94 100 106 112 118 124 130 137 144 151 167"
+REPORT_LINEAR = "25 28 32 36 40 46 52 58 66 74 84 95 107 120 136 154 174 196 220 257"
+
+
+def numbers(text):
+    return tuple(map(int, text.split()))
+
+
+@pytest.mark.parametrize(("schedule", "golden"), [(COSINE, REPORT_COSINE), (LINEAR, REPORT_LINEAR)])
+def test_the_plans_of_the_report(schedule, golden):
+    plan = make_plan("clean-guides", schedule, steps=2000, count=20)
+    assert tuple(stage.t for stage in plan) == numbers(REPORT_TIMES)
+    assert tuple(stage.steps for stage in plan) == numbers(golden)
+    assert plan.steps == 2000
+
+
+def test_the_example_of_the_report():
+    assert timesteps(500, 0, 6) == (500, 400, 300, 200, 100, 0)
+
+
+@pytest.mark.parametrize(
+    ("sigma", "times", "strengths"),
+    [
+        (25, "256 224 193 161 130", [2.000, 1.662, 1.328, 0.960, 0.516]),
+        (50, "453 403 354 305 256", [2.001, 1.624, 1.274, 0.920, 0.500]),
+    ],
+)
+def test_recorrupted_plans(sigma, times, strengths):
+    plan = make_plan("recorrupted-guides", COSINE, steps=1500, count=5, sigma=sigma / 255)
+    assert tuple(stage.t for stage in plan) == numbers(times)
+    assert [round(stage.a, 3) for stage in plan] == strengths
+    assert plan.steps == 1500
+    for stage in plan:
+        assert stage.sigma == pytest.approx(sigma / 255 * (1 + stage.a**2) ** 0.5)
+    # Less noisy guides get more iterations, by the iteration generator's weights.
+    betas = [float(COSINE.beta[stage.t]) for stage in plan]
+    assert tuple(stage.steps for stage in plan) == iterations(1500, betas, 400)
+
+
+@pytest.mark.parametrize("sigma", [0.05, 0.3, 0.5])
+def test_recorruption_below_the_schedule_is_geometric(sigma):
+    plan = make_plan("recorrupted-guides", COSINE, steps=1000, count=5, sigma=sigma / 255)
+    assert [stage.t for stage in plan] == [None] * 5
+    assert [stage.steps for stage in plan] == [200] * 5
+    assert [stage.a for stage in plan] == pytest.approx([2 * 4 ** (-k / 4) for k in range(5)])
+
+
+def test_a_constant_strength():
+    plan = make_plan(
+        "recorrupted-guides", COSINE, steps=7, count=3, sigma=0.1, a_start=0.7, a_end=0.7
+    )
+    assert [stage.a for stage in plan] == [0.7] * 3
+    assert [stage.steps for stage in plan] == [2, 2, 3]
+
+
+def test_one_recorrupted_guide_is_the_last():
+    (stage,) = make_plan("recorrupted-guides", COSINE, steps=7, count=1, sigma=0.1)
+    assert (stage.a, stage.steps) == (0.5, 7)
+
+
+def test_observation_is_one_stage_without_a_timestep():
+    assert make_plan("observation", COSINE, steps=9, count=20).stages == (Stage(9),)
+
+
+def test_observation_guides_drop_what_is_less_noisy_than_the_observation():
+    sigma = 25 / 255
+    plan = make_plan("observation-guides", COSINE, steps=2000, count=20, sigma=sigma)
+    kept = [t for t in numbers(REPORT_TIMES) if t >= timestep_of(sigma, COSINE)]
+    assert [stage.t for stage in plan] == kept
+    assert len(kept) == 16
+    assert plan.steps == 2000
+
+
+def test_observation_guides_keep_one_where_all_are_less_noisy():
+    plan = make_plan("observation-guides", COSINE, steps=10, count=3, start=60, end=40, sigma=0.2)
+    assert [stage.t for stage in plan] == [timestep_of(0.2, COSINE)]
+
+
+@given(st.integers(0, 999), st.integers(0, 999), st.integers(1, 60))
+def test_timesteps_fall_evenly_from_start_to_end(start, end, count):
+    assume(start > end)
+    assume(count <= start - end + 1)
+    times = timesteps(start, end, count)
+    assert len(times) == count
+    assert times[-1] == end
+    assert count == 1 or times[0] == start
+    gaps = [a - b for a, b in itertools.pairwise(times)]
+    assert all(gap > 0 for gap in gaps)
+    assert not gaps or max(gaps) - min(gaps) <= 1
+
+
+@given(
+    st.integers(0, 10_000),
+    st.lists(st.floats(1e-4, 0.999), min_size=1, max_size=50),
+    st.floats(0, 5000),
+)
+def test_iterations_sum_to_the_budget(steps, betas, scale):
+    shares = iterations(steps, sorted(betas, reverse=True), scale)
+    assert sum(shares) == steps
+    assert min(shares) >= 0
+    # Rounding down never orders a less noisy guide behind a noisier one.
+    assert list(shares) == sorted(shares)
+
+
+@given(st.integers(0, 3000), st.integers(1, 50), st.sampled_from(SUPERVISIONS), st.floats(1e-4, 2))
+def test_every_plan_spends_its_budget(steps, count, supervision, sigma):
+    plan = make_plan(supervision, COSINE, steps=steps, count=count, sigma=sigma)
+    assert plan.steps == steps
+    assert plan.boundaries[0] == 0
+    assert len(plan.boundaries) == len(plan)
+    strengths = [stage.a for stage in plan if stage.a is not None]
+    assert strengths == sorted(strengths, reverse=True)
+    assert all(a >= 0.5 - 1e-9 for a in strengths)
+
+
+def test_a_small_budget_keeps_stages_of_no_steps():
+    plan = make_plan("clean-guides", COSINE, steps=5, count=20)
+    assert len(plan) == 20
+    assert [stage.steps for stage in plan] == [0] * 19 + [5]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"count": 0}, "at least 1 guide"),
+        ({"count": -3}, "at least 1 guide"),
+        ({"start": 40}, r"start \(40\) must be greater than end \(40\)"),
+        ({"start": 10}, "must be greater than end"),
+        ({"steps": -1}, "cannot be negative"),
+        ({"start": 1000}, "timestep 1000 is outside the schedule"),
+        ({"end": -1}, "timesteps start at 0"),
+        ({"scale": -1.0}, "scale"),
+        ({"scale": float("nan")}, "scale"),
+        ({"start": 50, "count": 12}, "at most 11"),
+        ({"supervision": "clean"}, "did you mean 'clean-guides'"),
+        ({"supervision": "observation-guides"}, "need the noise level"),
+        ({"supervision": "recorrupted-guides"}, "need the noise level"),
+        ({"supervision": "recorrupted-guides", "sigma": 0.0}, "nothing to recorrupt"),
+        ({"supervision": "recorrupted-guides", "sigma": -0.1}, "a noise level is"),
+        ({"supervision": "recorrupted-guides", "sigma": 0.1, "a_end": 0.0}, "stays above 0"),
+        ({"supervision": "recorrupted-guides", "sigma": 0.1, "a_end": 3.0}, "strong to weak"),
+        ({"supervision": "recorrupted-guides", "sigma": 0.1, "count": 0}, "no guide|at least 1"),
+        ({"supervision": "recorrupted-guides", "sigma": 1e6}, "above the cosine schedule"),
+        ({"supervision": "observation", "steps": -2}, "cannot be negative"),
+    ],
+)
+def test_impossible_plans(settings, message):
+    given = {"supervision": "clean-guides", "steps": 100, "count": 5} | settings
+    supervision = given.pop("supervision")
+    with pytest.raises(InputError, match=message):
+        make_plan(supervision, COSINE, **given)
+
+
+def test_a_plan_is_immutable_and_plain():
+    plan = make_plan("clean-guides", LINEAR, steps=10, count=2)
+    assert hash(plan) == hash(make_plan("clean-guides", LINEAR, steps=10, count=2))
+    with pytest.raises(AttributeError):
+        plan.stages = ()
+    assert plan.as_dict()["stages"][0]["t"] == 500
+    assert plan.as_dict()["steps"] == 10
+    assert isinstance(plan, Plan)
+
+
+def test_planning_needs_no_torch():
+    code = "import guided_dip.guidance, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
