@@ -1,0 +1,241 @@
+"""SegNet (Badrinarayanan, Kendall & Cipolla, TPAMI 2017), as the report uses it.
+
+The encoder is VGG-16's thirteen 3x3 convolutions in five groups, each convolution followed by
+BatchNorm and ReLU and each group by 2x2 max pooling. The decoder mirrors it: it puts every pooled
+value back where its maximum was found, zeros elsewhere, and convolves. The last convolution is
+linear. Every convolution has a bias. That makes 29,444,739 parameters at 3 channels; the report's
+code counts 29,444,745, with the six of a last BatchNorm that its forward pass never calls.
+
+PyTorch's own un-pooling has no deterministic form, nor has the CUDA gradient of its max pooling.
+Here a window of four pixels is described by one number, the place of its first maximum
+(``0 1`` over ``2 3``), and pooling, un-pooling and their gradients only read or write the four
+interleaved quarters of the picture: elementwise arithmetic, reproducible on every device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from guided_dip.backbones.blocks import check_input, whole_number, whole_numbers
+
+MOMENTUM = 0.5
+
+
+def quarters(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """View the four pixels of all 2x2 windows, in reading order.
+
+    Parameters
+    ----------
+    x
+        (B, C, 2 H, 2 W).
+
+    Returns
+    -------
+    tuple of Tensor
+        Four views, (B, C, H, W) each.
+    """
+    return x[..., ::2, ::2], x[..., ::2, 1::2], x[..., 1::2, ::2], x[..., 1::2, 1::2]
+
+
+def gather(x: Tensor, code: Tensor) -> Tensor:
+    """Take from each window the pixel that `code` names.
+
+    Parameters
+    ----------
+    x
+        (B, C, 2 H, 2 W).
+    code
+        (B, C, H, W), uint8 in 0..3.
+
+    Returns
+    -------
+    Tensor
+        (B, C, H, W).
+    """
+    first, second, third, fourth = quarters(x)
+    taken = torch.where(code == 1, second, first)
+    taken = torch.where(code == 2, third, taken)
+    return torch.where(code == 3, fourth, taken)
+
+
+def scatter(v: Tensor, code: Tensor) -> Tensor:
+    """Put each value into the pixel of its window that `code` names, zeros into the others.
+
+    Parameters
+    ----------
+    v
+        (B, C, H, W).
+    code
+        (B, C, H, W), uint8 in 0..3.
+
+    Returns
+    -------
+    Tensor
+        (B, C, 2 H, 2 W), in the memory layout of `v`.
+    """
+    batch, channels, height, width = v.shape
+    # By the strides' order, which holds where `is_contiguous` cannot tell (one channel, one pixel).
+    layout = torch.channels_last if v.stride(1) < v.stride(3) else torch.contiguous_format
+    size = (batch, channels, 2 * height, 2 * width)
+    x = torch.empty(size, dtype=v.dtype, device=v.device, memory_format=layout)
+    for place, quarter in enumerate(quarters(x)):
+        quarter.copy_(v * (code == place))
+    return x
+
+
+class _Pool(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+        first, second, third, fourth = quarters(x)
+        pooled = torch.maximum(torch.maximum(first, second), torch.maximum(third, fourth))
+        # The number of places passed over before the first maximum.
+        passed = first != pooled
+        code = passed.to(torch.uint8)
+        for quarter in (second, third):
+            passed = passed & (quarter != pooled)
+            code += passed
+        ctx.save_for_backward(code)
+        ctx.mark_non_differentiable(code)
+        return pooled, code
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (code,) = ctx.saved_tensors
+        return unpool(grads[0], code)
+
+
+class _Unpool(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, v: Tensor, code: Tensor) -> Tensor:
+        ctx.save_for_backward(code)
+        return scatter(v, code)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (code,) = ctx.saved_tensors
+        return gather(grads[0], code), None
+
+
+def pool(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Take the maximum of each 2x2 window; of equal ones, the first in reading order.
+
+    Parameters
+    ----------
+    x
+        (B, C, 2 H, 2 W).
+
+    Returns
+    -------
+    pooled : Tensor
+        (B, C, H, W).
+    code : Tensor
+        (B, C, H, W), uint8 in 0..3: where in its window each maximum stood.
+    """
+    pooled, code = _Pool.apply(x)  # type: ignore[no-untyped-call]
+    return pooled, code
+
+
+def unpool(v: Tensor, code: Tensor) -> Tensor:
+    """Put each value back where its maximum stood; the inverse that `pool` allows.
+
+    Parameters
+    ----------
+    v, code
+        (B, C, H, W) each; `code` is the one `pool` returned.
+
+    Returns
+    -------
+    Tensor
+        (B, C, 2 H, 2 W).
+    """
+    x: Tensor = _Unpool.apply(v, code)  # type: ignore[no-untyped-call]
+    return x
+
+
+class SegNet(nn.Module):
+    """VGG-16 and its mirror image, joined by the places of the maxima.
+
+    Parameters
+    ----------
+    channels
+        Channels of the output.
+    in_channels
+        Channels of the input; None for as many as the output has.
+    widths
+        Channels of each group of convolutions. The first two groups have two convolutions, the
+        others three.
+
+    Attributes
+    ----------
+    multiple : int
+        H and W of the input must be multiples of this, ``2**len(widths)``.
+    minimum : int
+        And at least this; the same number, since the deepest convolution works on a 2x2 map.
+    """
+
+    def __init__(
+        self,
+        channels: int = 3,
+        *,
+        in_channels: int | None = None,
+        widths: Sequence[int] = (64, 128, 256, 512, 512),
+    ) -> None:
+        super().__init__()
+        whole_number("channels", channels)
+        entry = channels if in_channels is None else whole_number("in_channels", in_channels)
+        widths = whole_numbers("widths", widths)
+        self.in_channels = entry
+        self.multiple = self.minimum = 2 ** len(widths)
+
+        encoder: list[nn.Module] = []
+        decoder: list[nn.Module] = []
+        for level, width in enumerate(widths):
+            depth = 2 if level < 2 else 3
+            encoder.append(_group([entry] + [width] * depth))
+            leaving = [width] * depth + [entry]
+            decoder.append(_group(leaving) if level else _last_group(leaving[:-1], channels))
+            entry = width
+        self.encoder = nn.ModuleList(encoder)
+        self.decoder = nn.ModuleList(reversed(decoder))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Map an input to an image.
+
+        Parameters
+        ----------
+        z
+            (B, in_channels, H, W), H and W multiples of `multiple`.
+
+        Returns
+        -------
+        Tensor
+            (B, channels, H, W), without bounds.
+        """
+        check_input(z, self.in_channels, self.multiple, self.minimum)
+        x, codes = z, []
+        for group in self.encoder:
+            x, code = pool(group(x))
+            codes.append(code)
+        for group in self.decoder:
+            x = group(unpool(x, codes.pop()))
+        return x
+
+
+def _group(widths: Sequence[int]) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for entry, width in pairwise(widths):
+        layers += [
+            nn.Conv2d(entry, width, 3, padding=1),
+            nn.BatchNorm2d(width, momentum=MOMENTUM),
+            nn.ReLU(inplace=True),
+        ]
+    return nn.Sequential(*layers)
+
+
+def _last_group(widths: Sequence[int], channels: int) -> nn.Sequential:
+    return nn.Sequential(*_group(widths), nn.Conv2d(widths[-1], channels, 3, padding=1))
