@@ -1,0 +1,109 @@
+"""Where and in what arithmetic the network runs: device, precision, memory layout, threads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from guided_dip.errors import InputError, choices
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def resolve_device(name: str) -> torch.device:
+    """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` into a device that is there.
+
+    Raises
+    ------
+    InputError
+        If there is no such device on this machine.
+    """
+    kind, _, index = name.partition(":")
+    if kind not in DEVICES or (index and not index.isdigit()):
+        raise InputError(f"unknown device '{name}': {choices(kind, DEVICES)}, or cuda:N")
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else _mps_or_cpu())
+    present = {
+        "cpu": 1,
+        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        "mps": int(torch.backends.mps.is_available()),
+    }[kind]
+    if int(index or 0) >= present:
+        there = describe_devices()
+        raise InputError(f"device '{name}' is not on this machine: use one of {', '.join(there)}")
+    return torch.device(name)
+
+
+def _mps_or_cpu() -> str:
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def describe_devices() -> dict[str, str]:
+    """Return the devices of this machine, each with a description."""
+    found = {"cpu": f"{torch.get_num_threads()} threads"}
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            found[f"cuda:{index}"] = torch.cuda.get_device_name(index)
+    if torch.backends.mps.is_available():
+        found["mps"] = "Apple GPU"
+    return found
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Tell whether bfloat16 products run on units of their own, rather than being emulated."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        return any(getattr(torch.cpu, check, lambda: False)() for check in checks)
+    return False
+
+
+def resolve_precision(name: str, device: torch.device) -> str:
+    """Turn ``auto`` into ``bfloat16`` where that is fast on `device`, else ``float32``."""
+    if name != "auto":
+        return name
+    return "bfloat16" if has_fast_bfloat16(device) else "float32"
+
+
+class Engine(nn.Module):
+    """A network on its device: channels-last, in the chosen precision, float32 outside.
+
+    Parameters
+    ----------
+    network
+        Maps (1, Cin, H, W) to (1, C, H, W); its weights stay float32.
+    device
+        Where it runs.
+    precision
+        ``float32`` or ``bfloat16``; the latter runs the network under autocast.
+    """
+
+    def __init__(self, network: nn.Module, device: torch.device, precision: str) -> None:
+        super().__init__()
+        # Module.to takes a memory format, but its type stubs do not say so.
+        self.network: nn.Module = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._device_type = device.type
+        self._autocast = precision == "bfloat16"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the network: (1, Cin, H, W) float32 to (1, C, H, W) float32."""
+        x = x.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self._device_type, dtype=torch.bfloat16, enabled=self._autocast):
+            output: Tensor = self.network(x)
+        return output.float()
+
+
+@contextmanager
+def thread_count(threads: int | None) -> Iterator[None]:
+    """Run with a number of CPU threads, and put the old number back."""
+    before = torch.get_num_threads()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

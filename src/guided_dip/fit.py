@@ -1,0 +1,266 @@
+"""The optimisation loop: one for every supervision, backbone and task.
+
+A step asks the supervision for ``(input, target)``, runs the network, compares ``A(output)`` with
+the target, steps the optimiser, and yields a record. Progress bars, curves, previews and stopping
+rules are consumers of that one stream; the loop knows none of them.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from guided_dip import seeds
+from guided_dip.backbones import reset_batchnorm
+from guided_dip.guidance import Plan
+from guided_dip.operators import Operator, identity
+from guided_dip.supervision import Supervision
+
+TURNS = 8  # four quarter turns, with and without a flip
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How the loop fits; every field is described where the user sets it, in `Config`.
+
+    The defaults here are plain DIP's: Adam at a constant rate and nothing else.
+    """
+
+    optimizer: Literal["adam", "adamw"] = "adam"
+    learning_rate: float = 1e-3
+    learning_rate_schedule: Literal["constant", "cosine", "one-cycle"] = "constant"
+    weight_decay: float = 0.0
+    clip_gradients: float | None = None
+    rebuild_optimizer: bool = False
+    reset_batchnorm: bool = False
+    flips_and_turns: bool = False
+    weight_average: float = 0.0
+    output_average: float = 0.0
+    measure: Literal["before", "after"] = "before"
+    eval_mode: bool = False
+    final_draws: int = 1
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """Record of one step.
+
+    Attributes
+    ----------
+    index
+        0-based step.
+    stage
+        0-based stage of the plan.
+    loss
+        Mean squared error between ``A(output)`` and the target before the update, a 0-d tensor (so
+        that recording it makes no device wait).
+    learning_rate
+        Learning rate of the update.
+    output : (1, C, H, W) tensor
+        The network's raw output: of the step's own forward pass (``measure="before"``), or of a
+        second one after the update (``"after"``).
+    """
+
+    index: int
+    stage: int
+    loss: Tensor
+    learning_rate: float
+    output: Tensor
+
+
+def turn(image: Tensor, k: int) -> Tensor:
+    """Turn a (…, H, W) image by ``k % 4`` quarter turns, and flip it first if ``k >= 4``."""
+    if k >= 4:
+        image = image.flip(-1)
+    return torch.rot90(image, k % 4, (-2, -1)) if k % 4 else image
+
+
+def unturn(image: Tensor, k: int) -> Tensor:
+    """Undo `turn`."""
+    if k % 4:
+        image = torch.rot90(image, -(k % 4), (-2, -1))
+    return image.flip(-1) if k >= 4 else image
+
+
+def learning_rate_at(schedule: str, peak: float, progress: float) -> float:
+    """Return the learning rate at `progress` in [0, 1] of the run.
+
+    ``one-cycle`` rises along a cosine from ``peak / 25`` over the first 30% and falls to
+    ``peak / 250000`` (Smith & Topin 2019, with PyTorch's default divisors); ``cosine`` falls from
+    the peak to 0; ``constant`` stays.
+    """
+    if schedule == "constant":
+        return peak
+    if schedule == "cosine":
+        return _cosine(peak, 0.0, progress)
+    low, end, rise = peak / 25, peak / 25e4, 0.3
+    if progress < rise:
+        return _cosine(low, peak, progress / rise)
+    return _cosine(peak, end, (progress - rise) / (1 - rise))
+
+
+def _cosine(first: float, last: float, progress: float) -> float:
+    return last + (first - last) * (1 + math.cos(math.pi * progress)) / 2
+
+
+@dataclass
+class Fit:
+    """A fit in progress: iterate over it for its steps, ask it for the current estimate.
+
+    Parameters
+    ----------
+    network
+        Maps (1, Cin, H, W) to (1, C, H, W); trained in place.
+    supervision
+        Where input and target come from.
+    plan
+        The stages.
+    settings
+        How to fit.
+    operator
+        Forward operator ``A``.
+    """
+
+    network: nn.Module
+    supervision: Supervision
+    plan: Plan
+    settings: FitSettings = field(default_factory=FitSettings)
+    operator: Operator = identity
+
+    def __post_init__(self) -> None:
+        self._optimizer = self._make_optimizer()
+        self._average = copy.deepcopy(self.network) if self.settings.weight_average else None
+        self._mean_output: Tensor | None = None
+        self._stage = 0
+        self._done = 0
+
+    def __iter__(self) -> Iterator[Step]:
+        for stage_index, stage in enumerate(self.plan):
+            if stage.steps:
+                self._enter(stage_index)
+            for _ in range(stage.steps):
+                record = self._step(stage_index)
+                self._done += 1
+                yield record
+
+    def _enter(self, stage_index: int) -> None:
+        self._stage = stage_index
+        if stage_index and self.settings.rebuild_optimizer:
+            self._optimizer = self._make_optimizer()
+        if stage_index and self.settings.reset_batchnorm:
+            reset_batchnorm(self.network)
+
+    def _make_optimizer(self) -> torch.optim.Optimizer:
+        s = self.settings
+        if s.optimizer == "adam":
+            return torch.optim.Adam(self.network.parameters(), lr=s.learning_rate)
+        return torch.optim.AdamW(
+            self.network.parameters(), lr=s.learning_rate, weight_decay=s.weight_decay
+        )
+
+    def _step(self, stage_index: int) -> Step:
+        s, index = self.settings, self._done
+        rate = learning_rate_at(
+            s.learning_rate_schedule, s.learning_rate, index / max(1, self.plan.steps - 1)
+        )
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        pair = self.supervision.pair(stage_index, index)
+        k = seeds.derive(s.seed, "turn", index) % TURNS if s.flips_and_turns else 0
+
+        self.network.train()
+        output = unturn(self.network(turn(pair.input, k)), k)
+        loss = F.mse_loss(self.operator(output), pair.target)
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if s.clip_gradients is not None:
+            nn.utils.clip_grad_norm_(self.network.parameters(), s.clip_gradients)
+        self._optimizer.step()
+
+        self._update_averages(output.detach())
+        measured = output.detach() if s.measure == "before" else self._run(pair.input)
+        return Step(index, stage_index, loss.detach(), rate, measured)
+
+    def _update_averages(self, output: Tensor) -> None:
+        s = self.settings
+        if self._average is not None:
+            # The early weights are far from any answer: let the average forget them quickly.
+            keep = min(s.weight_average, (1 + self._done) / (10 + self._done))
+            with torch.no_grad():
+                for mean, now in zip(
+                    self._average.state_dict().values(),
+                    self.network.state_dict().values(),
+                    strict=True,
+                ):
+                    if mean.is_floating_point():
+                        mean.lerp_(now, 1 - keep)
+        if s.output_average:
+            if self._mean_output is None:
+                self._mean_output = output.clone()
+            else:
+                self._mean_output.lerp_(output, 1 - s.output_average)
+
+    @torch.no_grad()
+    def _run(self, network_input: Tensor, k: int = 0, network: nn.Module | None = None) -> Tensor:
+        network = self.network if network is None else network
+        network.train(not self.settings.eval_mode)
+        with batchnorm_untouched(network):
+            return unturn(network(turn(network_input, k)), k)
+
+    def estimate(self, draws: int | None = None) -> Tensor:
+        """Return the current estimate of the image.
+
+        The mean over `draws` final inputs, each in another of the eight orientations where the fit
+        uses flips and turns; or the running mean of the outputs where that is kept.
+
+        Parameters
+        ----------
+        draws
+            Number of outputs to average; None means the settings' ``final_draws``. One is enough
+            where the supervision's final inputs do not differ.
+
+        Returns
+        -------
+        x_hat : (1, C, H, W) float32
+        """
+        s = self.settings
+        if self._mean_output is not None:
+            return self._mean_output.clone()
+        varied = self.supervision.draws_differ or s.flips_and_turns
+        count = max(1, s.final_draws if draws is None else draws) if varied else 1
+        total: Tensor | None = None
+        for draw in range(count):
+            k = draw % TURNS if s.flips_and_turns else 0
+            source = self.supervision.final_input(self._stage, draw)
+            output = self._run(source, k, self._average).float()
+            total = output if total is None else total + output
+        assert total is not None
+        return total / count
+
+
+@contextmanager
+def batchnorm_untouched(network: nn.Module) -> Iterator[None]:
+    """Run a network in training mode without moving its running statistics."""
+    norms = [
+        m
+        for m in network.modules()
+        if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats
+    ]
+    if not network.training:
+        norms = []
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True

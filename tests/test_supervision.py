@@ -1,0 +1,115 @@
+"""The four rows of the supervision table: what each step is given, and its statistics."""
+
+import math
+
+import pytest
+import torch
+
+from guided_dip.diffusion import forward, forward_from_observation, make_schedule
+from guided_dip.errors import InputError
+from guided_dip.guidance import make_plan
+from guided_dip.seeds import normal
+from guided_dip.supervision import (
+    RecorruptedGuides,
+    clean_guides,
+    observation,
+    observation_guides,
+)
+
+SCHEDULE = make_schedule("cosine", lower_clip=1e-4)
+Y = torch.rand(1, 3, 8, 6, generator=torch.Generator().manual_seed(1))
+Z = (torch.randn(1, 3, 8, 6, generator=torch.Generator().manual_seed(2)),)
+
+
+def test_observation_pairs_z_with_the_observation():
+    supervision = observation(Y, Z, jitter=0.0, seed=0)
+    for step in range(3):
+        pair = supervision.pair(0, step)
+        assert pair.input is Z[0]
+        assert pair.target is Y
+    assert not supervision.draws_differ
+
+
+def test_jitter_is_fresh_at_each_step_and_gone_from_the_final_input():
+    supervision = observation(Y, Z, jitter=0.1, seed=0)
+    inputs = [supervision.pair(0, step).input - Z[0] for step in range(200)]
+    assert not torch.equal(inputs[0], inputs[1])
+    assert torch.stack(inputs).std().item() == pytest.approx(0.1, rel=0.02)
+    assert supervision.final_input(0, 0) is Z[0]
+    again = observation(Y, Z, jitter=0.1, seed=0).pair(0, 7).input
+    assert torch.equal(again, supervision.pair(0, 7).input)
+
+
+def test_clean_guides_are_drawn_once_a_stage():
+    plan = make_plan("clean-guides", SCHEDULE, steps=20, count=3)
+    supervision = clean_guides(Y, Z, plan, SCHEDULE, convention="offset", jitter=0.0, seed=5)
+    first = supervision.pair(0, 0).target
+    assert supervision.pair(0, 1).target is first
+    second = supervision.pair(1, 2).target
+    for stage, guide in enumerate((first, second)):
+        eps = normal(Y, 5, "eps", stage)
+        expected = forward(Y, eps, plan.stages[stage].t, SCHEDULE, convention="offset")
+        assert torch.equal(guide, expected)
+
+
+def test_observation_guides_continue_from_the_observation():
+    plan = make_plan("observation-guides", SCHEDULE, steps=20, count=3, sigma=0.05)
+    supervision = observation_guides(
+        Y, Z, plan, SCHEDULE, sigma=0.05, convention="unbiased", jitter=0.0, seed=5
+    )
+    for stage in range(len(plan)):
+        expected = forward_from_observation(
+            Y, normal(Y, 5, "xi", stage), plan.stages[stage].t, SCHEDULE, sigma=0.05
+        )
+        assert torch.equal(supervision.pair(stage, stage).target, expected)
+
+
+def test_z_may_be_redrawn_each_stage():
+    zs = (*Z, Z[0] + 1)
+    supervision = observation(Y, zs, jitter=0.0, seed=0)
+    assert supervision.pair(0, 0).input is zs[0]
+    assert supervision.pair(1, 1).input is zs[1]
+
+
+@pytest.mark.parametrize("a", [2.0, 1.0, 0.5])
+def test_recorrupted_noise_of_input_and_target_is_uncorrelated(a):
+    """Given the clean image: noise variances sigma^2 (1 + a^2), sigma^2 (1 + 1/a^2); covariance 0."""
+    sigma, x = 0.1, torch.full((1, 1, 200, 200), 0.5)
+    plan = make_plan(
+        "recorrupted-guides", SCHEDULE, steps=5, count=5, sigma=sigma, a_start=a, a_end=a
+    )
+    products, inputs, targets = [], [], []
+    for draw in range(5):
+        y = x + sigma * torch.randn(x.shape, generator=torch.Generator().manual_seed(draw))
+        pair = RecorruptedGuides(y, plan, sigma=sigma, seed=draw).pair(0, 3)
+        inputs.append(pair.input - x)
+        targets.append(pair.target - x)
+        products.append(inputs[-1] * targets[-1])
+    n = 5 * x.numel()
+    variance_in, variance_out = sigma**2 * (1 + a**2), sigma**2 * (1 + 1 / a**2)
+    assert torch.stack(inputs).var().item() == pytest.approx(variance_in, rel=0.03)
+    assert torch.stack(targets).var().item() == pytest.approx(variance_out, rel=0.03)
+    tolerance = 5 * math.sqrt(variance_in * variance_out / n)
+    assert abs(torch.stack(products).mean().item()) < tolerance
+
+
+def test_recorruption_is_fresh_at_each_step_and_repeats_by_seed():
+    plan = make_plan("recorrupted-guides", SCHEDULE, steps=10, count=2, sigma=0.1)
+    supervision = RecorruptedGuides(Y, plan, sigma=0.1, seed=0)
+    one, two = supervision.pair(0, 0), supervision.pair(0, 1)
+    assert not torch.equal(one.input, two.input)
+    assert torch.equal(one.input, RecorruptedGuides(Y, plan, sigma=0.1, seed=0).pair(0, 0).input)
+    assert not torch.equal(
+        one.input, RecorruptedGuides(Y, plan, sigma=0.1, seed=1).pair(0, 0).input
+    )
+    a = plan.stages[0].a
+    torch.testing.assert_close((one.input - Y) / a, (Y - one.target) * a, rtol=1e-3, atol=1e-5)
+    assert supervision.draws_differ
+    assert not torch.equal(supervision.final_input(1, 0), supervision.final_input(1, 1))
+
+
+@pytest.mark.parametrize("sigma", [0.0, -1.0, math.nan])
+def test_recorruption_needs_noise(sigma):
+    plan = make_plan("recorrupted-guides", SCHEDULE, steps=10, count=2, sigma=0.1)
+    with pytest.raises(InputError, match="noise level above 0"):
+        RecorruptedGuides(Y, plan, sigma=sigma, seed=0)
