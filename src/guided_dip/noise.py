@@ -1,0 +1,290 @@
+"""Noise: name it on the command line, add it to a clean image, estimate it from a noisy one.
+
+A Gaussian observation is ``y = x_0 + sigma * n`` with ``n ~ N(0, I)``, ``sigma`` in [0, 1] units
+(1.0 is white). On the command line the level is written in 8-bit units: ``gaussian:25`` is
+``sigma = 25 / 255``.
+
+The estimator takes 8x8 blocks of the picture to the DCT domain, where white noise spreads evenly
+while a picture's content gathers at the low frequencies. Blocks with little energy at the low
+frequencies are smooth, so what their high frequencies hold is noise; as the DCT coefficients of
+white Gaussian noise are independent, choosing blocks by the one says nothing about the other and
+the choice adds no bias. That is the idea of Ponomarenko, Lukin, Zriakhov, Kaarna and Astola,
+"An automatic approach to lossy compression of AVIRIS images", IGARSS 2007. On its own it reads
+the noise of the darkest blocks where noise grows with the light, as it does in every camera; so
+here the choice is made at several levels of brightness, and a variance ``a + b * brightness``
+(Foi, Trimeche, Katkovnik and Egiazarian, IEEE TIP 17, 2008) is laid under them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from guided_dip.errors import InputError, choices
+
+__all__ = ["NoiseKind", "NoiseModel", "add_gaussian_noise", "estimate_sigma", "parse_noise"]
+
+Floats = NDArray[np.float64]
+NoiseKind = Literal["gaussian"]
+
+_KINDS: tuple[str, ...] = get_args(NoiseKind)
+_BLOCK = 8  # pixels; smaller only where the picture is
+_SMALLEST = 4  # pixels; below this a block has no high frequencies to speak of
+_MAX_BLOCKS = 2**15  # enough for 1% accuracy, few enough for a fraction of a second
+_SMOOTHEST = 0.05  # share of the blocks of one brightness that are believed
+_FEWEST = 16  # blocks believed at one brightness, whatever the share
+_LEVELS = 8  # levels of brightness
+_UNDER = 0.25  # quantile at which the variance line is laid: texture only ever adds
+
+
+@dataclass(frozen=True)
+class NoiseModel:
+    """The noise in one observation.
+
+    Parameters
+    ----------
+    kind
+        ``"gaussian"``: white, additive, the same everywhere.
+    sigma
+        Standard deviation in [0, 1] units (1.0 is white), finite and not negative.
+
+    Raises
+    ------
+    InputError
+        If there is no such kind, or sigma is negative or not finite.
+
+    Examples
+    --------
+    >>> str(NoiseModel("gaussian", 25 / 255))
+    'gaussian:25'
+    """
+
+    kind: NoiseKind
+    sigma: float
+
+    def __post_init__(self) -> None:
+        if self.kind not in _KINDS:
+            raise InputError(f"unknown kind of noise '{self.kind}': {choices(self.kind, _KINDS)}")
+        if not (math.isfinite(self.sigma) and self.sigma >= 0):
+            raise InputError(f"sigma must be finite and at least 0, got {self.sigma}: try 0.1")
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.sigma * 255:.4g}"
+
+
+def parse_noise(text: str) -> NoiseModel | None:
+    """Read the noise option of the command line.
+
+    Parameters
+    ----------
+    text
+        ``"gaussian:25"``, the level in 8-bit units (255 is white), or ``"auto"``.
+
+    Returns
+    -------
+    NoiseModel or None
+        None for ``"auto"``: to be estimated.
+
+    Raises
+    ------
+    InputError
+        If the kind is unknown, or the level is missing, no number, negative or not finite.
+
+    Examples
+    --------
+    >>> parse_noise("gaussian:51")
+    NoiseModel(kind='gaussian', sigma=0.2)
+    """
+    kind, colon, level = (part.strip() for part in text.partition(":"))
+    kind = kind.lower()
+    if kind == "auto" and not colon:
+        return None
+    if kind not in _KINDS:
+        known = choices(kind, [*_KINDS, "auto"])
+        raise InputError(f"noise {text!r}: unknown kind {kind!r}, {known}; try gaussian:25 or auto")
+    try:
+        sigma = float(level) / 255
+    except ValueError:
+        problem = f"{level!r} is not a number" if level else "the level is missing"
+        raise InputError(f"noise {text!r}: {problem}; try {kind}:25") from None
+    if not math.isfinite(sigma) or sigma < 0:
+        raise InputError(
+            f"noise {text!r}: the level must be finite and at least 0 (255 is white); try {kind}:25"
+        )
+    return NoiseModel("gaussian", sigma)
+
+
+def add_gaussian_noise(image: NDArray[np.floating[Any]], sigma: float, seed: int) -> Floats:
+    """Add white Gaussian noise, the same for the same seed.
+
+    Parameters
+    ----------
+    image
+        (H, W) or (H, W, C), float in [0, 1].
+    sigma
+        Standard deviation in [0, 1] units.
+    seed
+        Of ``numpy.random.default_rng``.
+
+    Returns
+    -------
+    ndarray
+        ``image + default_rng(seed).standard_normal(image.shape) * sigma``, float64, the shape of
+        ``image``, unclipped.
+    """
+    draw = np.random.default_rng(seed).standard_normal(image.shape)
+    return np.asarray(image, dtype=np.float64) + draw * sigma
+
+
+def estimate_sigma(
+    image: NDArray[np.floating[Any]], channel_axis: Literal[-1] | None = None
+) -> float:
+    """Estimate the noise level of a picture from the picture alone.
+
+    Where noise depends on brightness the answer is the root of its mean variance over the
+    picture; over channels, too. Noise whose neighbours are correlated (a demosaicked or
+    compressed photo) is under-estimated, as by every estimator that reads high frequencies.
+
+    Parameters
+    ----------
+    image
+        (H, W), or (H, W, C) with ``channel_axis=-1``; float, white is 1.0; at least 4x4.
+    channel_axis
+        -1 if the last axis holds channels, None for a gray picture.
+
+    Returns
+    -------
+    float
+        sigma in [0, 1] units; 0 for a constant picture, never NaN.
+
+    Raises
+    ------
+    InputError
+        If the picture is not float, not of the stated shape, not finite, or under 4x4 pixels.
+
+    Notes
+    -----
+    See the head of this module for the method and its sources.
+
+    Examples
+    --------
+    >>> noisy = add_gaussian_noise(np.full((64, 64), 0.5), sigma=0.1, seed=0)
+    >>> abs(estimate_sigma(noisy) - 0.1) < 0.01
+    True
+    """
+    pixels = _checked(image, channel_axis)
+    peak = float(np.abs(pixels).max())  # squares of very large or small values would not do
+    if peak == 0:
+        return 0.0
+    brightness, low, high = _spectra(pixels / peak)
+    if not brightness.size:
+        return 0.0
+    levels, variances = _smooth_variances(brightness, low, high)
+    return peak * math.sqrt(max(_mean_of_line_under(levels, variances), 0.0))
+
+
+def _checked(image: NDArray[np.floating[Any]], channel_axis: Literal[-1] | None) -> Floats:
+    """Give the picture as (H, W, C) float64, or say what is wrong with it."""
+    if not np.issubdtype(image.dtype, np.floating):
+        raise InputError(f"noise is estimated on float images, got {image.dtype}: convert it first")
+    if image.ndim != (2 if channel_axis is None else 3):
+        raise InputError(f"channel_axis={channel_axis} does not fit an image of {image.shape}")
+    if min(image.shape[:2]) < _SMALLEST:
+        height, width = image.shape[:2]
+        raise InputError(
+            f"{width}x{height} pixels are too few to estimate noise from: state it (gaussian:25)"
+        )
+    if not np.isfinite(image).all():
+        raise InputError("noise cannot be estimated: the image has NaN or infinite pixels")
+    pixels = image.astype(np.float64)
+    return pixels[..., None] if channel_axis is None else pixels
+
+
+def _spectra(pixels: Floats) -> tuple[Floats, Floats, Floats]:
+    """Split the blocks of (H, W, C) pixels by frequency.
+
+    Returns the blocks' brightness (B,) and, for each of C orthonormal mixtures of the channels
+    (the first is their sum), the energy at low frequencies (B, C) and the mean square at high
+    ones (B, C). The mixtures keep white noise as it is and part brightness from colour, which
+    has less detail. The least noisy mixture would come even nearer to pure white noise, but most
+    photographs have had the high frequencies of their colours removed, the noise with them; the
+    mean over mixtures is the mean over channels whatever was done to them.
+    """
+    channels = pixels.shape[2]
+    size = min(_BLOCK, *pixels.shape[:2])
+    blocks = _informative_blocks(pixels, size)
+    blocks = np.tensordot(_dct_matrix(channels), blocks, axes=(1, 1)).swapaxes(0, 1)
+    dct = _dct_matrix(size)
+    spectrum = dct @ blocks @ dct.T
+    brightness = spectrum[:, 0, 0, 0] / (size * math.sqrt(channels))
+    frequency = np.add.outer(np.arange(size), np.arange(size))
+    low = (frequency > 0) & (frequency <= size)
+    energy = np.square(spectrum, out=spectrum)
+    return brightness, energy[..., low].sum(-1), energy[..., frequency > size].mean(-1)
+
+
+def _informative_blocks(pixels: Floats, size: int) -> Floats:
+    """Cut overlapping (B, C, size, size) blocks; leave out flat ones at the ends of the range.
+
+    A block that is all black or all white is a border or a clipped sky: its noise was cut off.
+    """
+    windows = sliding_window_view(pixels, (size, size), axis=(0, 1))
+    # An odd stride, because JPEG's own 8x8 blocks have had their high frequencies rounded away:
+    # an even one would meet too many of them.
+    stride = 1
+    while math.prod(len(range(0, n, stride)) for n in windows.shape[:2]) > _MAX_BLOCKS:
+        stride += 2
+    blocks: Floats = windows[::stride, ::stride].reshape(-1, pixels.shape[2], size, size)
+    darkest, brightest = pixels.min(), pixels.max()
+    ends = (blocks == darkest) | (blocks == brightest)
+    flat = np.ptp(blocks, axis=(2, 3)) == 0
+    informative: Floats = blocks[~(ends.all(axis=(1, 2, 3)) & flat.all(axis=1))]
+    return informative
+
+
+def _dct_matrix(size: int) -> Floats:
+    """Orthonormal DCT-II matrix, (size, size), a row a frequency."""
+    angle = np.outer(np.arange(size), np.arange(size) + 0.5) * (math.pi / size)
+    matrix: Floats = np.cos(angle) * math.sqrt(2 / size)
+    matrix[0] /= math.sqrt(2)
+    return matrix
+
+
+def _smooth_variances(brightness: Floats, low: Floats, high: Floats) -> tuple[Floats, Floats]:
+    """Noise variance of the smoothest blocks at each level of brightness, dark to light."""
+    count = min(_LEVELS, max(1, len(brightness) // (4 * _FEWEST)))
+    levels, variances = [], []
+    for members in np.array_split(np.argsort(brightness, kind="stable"), count):
+        believed = min(len(members), max(_FEWEST, round(_SMOOTHEST * len(members))))
+        smoothest = np.argsort(low[members], axis=0, kind="stable")[:believed]
+        variances.append(np.take_along_axis(high[members], smoothest, axis=0).mean())
+        levels.append(brightness[members].mean())
+    return np.array(levels), np.array(variances)
+
+
+def _mean_of_line_under(levels: Floats, variances: Floats) -> float:
+    """Lay ``a + b * level``, ``a, b >= 0``, under the variances; give its mean over the levels.
+
+    The line minimises the pinball loss of a low quantile. Like every linear programme this one
+    has its optimum at a vertex: a line through two of the points, a constant through one, or a
+    line through one that is zero at the darkest level. There are few enough to try them all.
+    """
+    level = levels - levels.min()  # black need not be 0
+    first, second = np.triu_indices(len(level), k=1)
+    apart = level[second] > level[first]
+    first, second = first[apart], second[apart]
+    bright = np.flatnonzero(level > 0)
+    through = np.concatenate([first, np.arange(len(level)), bright])
+    rising = (variances[second] - variances[first]) / (level[second] - level[first])
+    slopes = np.concatenate([rising, np.zeros(len(level)), variances[bright] / level[bright]])
+    offsets = variances[through] - slopes * level[through]
+    fits = (slopes >= 0) & (offsets >= -1e-12 * variances.max())
+    lines = offsets[fits, None] + slopes[fits, None] * level
+    above = variances - lines
+    loss = np.where(above > 0, _UNDER * above, (_UNDER - 1) * above).sum(axis=1)
+    return float(lines[np.argmin(loss)].mean())

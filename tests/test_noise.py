@@ -1,0 +1,272 @@
+"""Noise named, added and estimated."""
+
+import math
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skimage.restoration import estimate_sigma as wavelet_estimate
+
+from guided_dip.errors import InputError
+from guided_dip.noise import NoiseModel, add_gaussian_noise, estimate_sigma, parse_noise
+
+levels = st.floats(0.01, 1e5)
+
+
+def scene(height=192, width=192, channels=0, seed=0):
+    """Draw a synthetic photograph: smooth light, hard edges, and texture on a third of it."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width] / max(height, width)
+    image = 0.2 + 0.4 * x + 0.1 * np.sin(5 * y)
+    for _ in range(6):
+        cy, cx, radius, level = rng.random(4)
+        image = np.where((y - cy) ** 2 + (x - cx) ** 2 < (radius / 5) ** 2, level, image)
+    image = image + (x > 0.66) * 0.15 * rng.standard_normal(image.shape)
+    if channels:
+        image = image[..., None] * np.linspace(0.6, 1.0, channels)
+    return np.clip(image, 0, 1)
+
+
+def relative_error(image, sigma, seed=1):
+    axis = -1 if image.ndim == 3 else None
+    noisy = add_gaussian_noise(image, sigma, seed)
+    return estimate_sigma(noisy, axis) / sigma - 1
+
+
+# --- naming -----------------------------------------------------------------------------------
+
+
+def test_the_level_is_written_in_8_bit_units():
+    assert parse_noise("gaussian:25") == NoiseModel("gaussian", 25 / 255)
+
+
+@pytest.mark.parametrize("text", [" gaussian : 12.5 ", "Gaussian:12.5", "gaussian:1.25e1"])
+def test_spaces_and_case_do_not_matter(text):
+    assert parse_noise(text) == NoiseModel("gaussian", 12.5 / 255)
+
+
+@pytest.mark.parametrize("text", ["auto", "AUTO", " auto "])
+def test_auto_is_to_be_estimated(text):
+    assert parse_noise(text) is None
+
+
+def test_no_noise_has_a_name():
+    assert parse_noise("gaussian:0") == NoiseModel("gaussian", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("sigma", "text"),
+    [(25 / 255, "25"), (12.5 / 255, "12.5"), (0.1, "25.5"), (1 / 3, "85"), (0.012345, "3.148")],
+)
+def test_a_model_prints_as_it_is_written(sigma, text):
+    assert str(NoiseModel("gaussian", sigma)) == f"gaussian:{text}"
+
+
+@given(levels)
+def test_what_is_printed_can_be_read(level):
+    model = NoiseModel("gaussian", level / 255)
+    read = parse_noise(str(model))
+    assert read is not None
+    assert read.sigma == pytest.approx(model.sigma, rel=5.1e-4)
+    assert str(read) == str(model)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("gausian:25", "did you mean 'gaussian'"),
+        ("poisson:3", "one of: gaussian, auto"),
+        ("", "one of: gaussian, auto"),
+        ("25", "unknown kind '25'"),
+        ("auto:3", "unknown kind 'auto:3'|level"),
+        ("gaussian", "the level is missing"),
+        ("gaussian:", "the level is missing"),
+        ("gaussian:loud", "'loud' is not a number"),
+        ("gaussian:25:3", "'25:3' is not a number"),
+        ("gaussian:-1", "at least 0"),
+        ("gaussian:nan", "finite"),
+        ("gaussian:inf", "finite"),
+        ("gaussian:-inf", "finite"),
+    ],
+)
+def test_an_error_is_one_line_that_says_what_to_try(text, says):
+    with pytest.raises(InputError, match=says) as caught:
+        parse_noise(text)
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1
+    assert repr(text) in message
+    assert "try gaussian:25" in message
+
+
+@given(st.text(max_size=20))
+def test_any_text_is_read_or_refused(text):
+    try:
+        model = parse_noise(text)
+    except InputError as error:
+        assert len(str(error).splitlines()) == 1
+    else:
+        assert model is None or model.sigma >= 0
+
+
+@pytest.mark.parametrize("sigma", [-0.1, math.nan, math.inf])
+def test_a_model_checks_its_sigma(sigma):
+    with pytest.raises(InputError, match="sigma"):
+        NoiseModel("gaussian", sigma)
+
+
+def test_a_model_checks_its_kind():
+    with pytest.raises(InputError, match="gaussian"):
+        NoiseModel("poison", 0.1)
+
+
+def test_a_model_is_immutable():
+    with pytest.raises(AttributeError):
+        NoiseModel("gaussian", 0.1).sigma = 0.2
+
+
+# --- adding -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3)])
+def test_added_noise_is_numpys_default_generator(shape):
+    image = np.random.default_rng(9).random(shape).astype(np.float32)
+    expected = image + np.random.default_rng(3).standard_normal(shape) * 0.1
+    noisy = add_gaussian_noise(image, 0.1, 3)
+    assert noisy.dtype == np.float64
+    np.testing.assert_array_equal(noisy, expected)
+
+
+def test_adding_noise_neither_clips_nor_modifies():
+    image = np.ones((32, 32))
+    assert add_gaussian_noise(image, 0.5, 0).max() > 1
+    np.testing.assert_array_equal(image, 1)
+    np.testing.assert_array_equal(add_gaussian_noise(image, 0.0, 0), image)
+
+
+# --- estimating -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channels", [0, 1, 2, 3, 4])
+@pytest.mark.parametrize(("level", "tolerance"), [(5, 0.1), (15, 0.05), (25, 0.05), (50, 0.05)])
+def test_estimates_on_a_scene(channels, level, tolerance):
+    errors = [
+        relative_error(scene(channels=channels, seed=s), level / 255, seed=s) for s in range(3)
+    ]
+    assert np.abs(errors).max() < tolerance
+
+
+def test_texture_misleads_it_less_than_the_wavelet_estimate():
+    image = scene(seed=4)
+    image[:, ::3] += 0.1  # a fence over the whole picture
+    noisy = add_gaussian_noise(image, 10 / 255, 0)
+    ours, wavelet = (abs(f(noisy) * 25.5 - 1) for f in (estimate_sigma, wavelet_estimate))
+    assert ours < 0.5 * wavelet
+
+
+def test_noise_that_grows_with_the_light_counts_by_its_mean_variance():
+    image = scene(256, 256)
+    gain = 0.02
+    noisy = np.random.default_rng(0).poisson(image / gain) * gain
+    assert estimate_sigma(noisy) == pytest.approx(math.sqrt(gain * image.mean()), rel=0.08)
+
+
+def test_channels_count_by_their_mean_variance():
+    image = scene(channels=3)
+    sigmas = np.array([0.02, 0.05, 0.1])
+    noisy = image + np.random.default_rng(0).standard_normal(image.shape) * sigmas
+    assert estimate_sigma(noisy, -1) == pytest.approx(math.sqrt((sigmas**2).mean()), rel=0.08)
+
+
+def test_a_black_border_does_not_hide_the_noise():
+    noisy = np.clip(add_gaussian_noise(scene(256, 256), 0.1, 0), 0, 1)
+    noisy[:48] = noisy[-48:] = 0
+    assert estimate_sigma(noisy) == pytest.approx(0.1, rel=0.1)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 3), (5, 40), (17, 9, 4), (4, 4)])
+def test_tiny_pictures(shape):
+    axis = -1 if len(shape) == 3 else None
+    rng = np.random.default_rng(0)
+    found = [estimate_sigma(0.5 + 0.1 * rng.standard_normal(shape), axis) for _ in range(20)]
+    assert np.mean(found) == pytest.approx(0.1, rel=0.25)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, 1.0, -2.0, 1e9])
+@pytest.mark.parametrize("shape", [(8, 8), (64, 48), (40, 40, 3)])
+def test_constant_pictures_have_no_noise(value, shape):
+    axis = -1 if len(shape) == 3 else None
+    assert estimate_sigma(np.full(shape, value), axis) == pytest.approx(0, abs=1e-9)
+
+
+def test_a_ramp_has_no_noise():
+    assert estimate_sigma(np.mgrid[0:64, 0:64].sum(0) / 128) == pytest.approx(0, abs=1e-9)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(4, 40),
+    st.integers(4, 40),
+    st.integers(0, 4),
+    st.sampled_from([np.float16, np.float32, np.float64]),
+    st.sampled_from(["noise", "binary", "stripes", "spike"]),
+    st.integers(0, 99),
+)
+def test_always_a_number(height, width, channels, dtype, kind, seed):
+    shape = (height, width, channels) if channels else (height, width)
+    rng = np.random.default_rng(seed)
+    image = {
+        "noise": lambda: rng.standard_normal(shape),
+        "binary": lambda: rng.integers(0, 2, shape),
+        "stripes": lambda: np.indices(shape)[1] % 2,
+        "spike": lambda: np.eye(height, width)[(...,) + (None,) * bool(channels)] * np.ones(shape),
+    }[kind]()
+    image = image.astype(dtype)
+    before = image.copy()
+    sigma = estimate_sigma(image, -1 if channels else None)
+    assert type(sigma) is float
+    assert math.isfinite(sigma)
+    assert sigma >= 0
+    np.testing.assert_array_equal(image, before)
+
+
+@pytest.mark.parametrize("factor", [1e-200, 1e-6, 255.0, 1e200])
+def test_the_estimate_scales_with_the_picture(factor):
+    noisy = add_gaussian_noise(scene(64, 64), 0.1, 0)
+    assert estimate_sigma(noisy * factor) == pytest.approx(factor * estimate_sigma(noisy))
+
+
+def test_the_estimate_does_not_depend_on_black():
+    noisy = add_gaussian_noise(scene(64, 64), 0.1, 0)
+    assert estimate_sigma(noisy - 3) == pytest.approx(estimate_sigma(noisy))
+
+
+def test_the_estimate_repeats():
+    noisy = add_gaussian_noise(scene(channels=3), 0.1, 0)
+    assert estimate_sigma(noisy, -1) == estimate_sigma(noisy.copy(), -1)
+
+
+def test_a_large_picture_takes_less_than_a_second():
+    noisy = add_gaussian_noise(np.full((512, 512, 3), 0.5), 0.1, 0)
+    estimate_sigma(noisy[:64], -1)
+    began = time.process_time()
+    estimate_sigma(noisy, -1)
+    assert time.process_time() - began < 2  # of both cores together
+
+
+@pytest.mark.parametrize(
+    ("image", "axis", "says"),
+    [
+        (np.zeros((9, 9), np.uint8), None, "uint8"),
+        (np.zeros((9, 9, 3)), None, "channel_axis"),
+        (np.zeros((9, 9)), -1, "channel_axis"),
+        (np.zeros((3, 99)), None, "99x3"),
+        (np.zeros((0, 0)), None, "0x0"),
+        (np.full((9, 9), np.nan), None, "NaN"),
+        (np.full((9, 9), np.inf), None, "NaN or infinite"),
+    ],
+)
+def test_what_cannot_be_estimated(image, axis, says):
+    with pytest.raises(InputError, match=says):
+        estimate_sigma(image, axis)
