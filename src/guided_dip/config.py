@@ -1,0 +1,234 @@
+"""Settings of one restoration: validated once, at the edge; presets; load and save.
+
+A `Config` is flat and immutable. Where a field is None, its value follows from the image or the
+machine and is filled in by `guided_dip.restore.prepare`, whose resolved config is the one that is
+saved with a run. A preset is a set of values with a name: the efforts `fast`, `balanced` and
+`best`, and the report's experiment as its text (`report`) and its code (`author`) have it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from guided_dip.diffusion import Convention, ScheduleName
+from guided_dip.errors import InputError, choices
+from guided_dip.guidance import Supervision
+from guided_dip.noise import parse_noise
+
+Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Config(BaseModel):
+    """Every setting of a restoration. The field descriptions are the reference."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+    # Where input and target come from
+    supervision: Supervision = Field(
+        "recorrupted-guides", description="where input and target of each step come from"
+    )
+    noise: str = Field(
+        "auto", description="noise of the image: auto, or gaussian:SIGMA with SIGMA of 255"
+    )
+
+    # The plan
+    schedule: ScheduleName = Field("cosine", description="beta schedule")
+    lower_clip: Fraction = Field(1e-4, description="smallest beta (the report's code: 1e-4)")
+    noise_convention: Convention = Field(
+        "unbiased", description="what is done about images in [0, 1] in the forward process"
+    )
+    steps: Count | None = Field(None, description="iterations in all; None: by the image's size")
+    count: Count = Field(5, description="number of guides")
+    start: int = Field(500, ge=0, description="timestep of the most noisy guide")
+    end: int = Field(40, ge=0, description="timestep of the least noisy guide")
+    scale: NotNegative | None = Field(
+        None, description="c of the iteration generator; None: 400 (cosine), 250 (linear)"
+    )
+    a_start: Positive = Field(2.0, description="recorruption strength of the first guide")
+    a_end: Positive = Field(0.5, description="recorruption strength of the last guide")
+
+    # The network
+    backbone: str = Field("skip", description="unet, segnet, skip, or module:callable")
+    backbone_options: dict[str, Any] = Field(
+        default_factory=dict, description="keywords of the backbone's constructor"
+    )
+    redraw_z: bool = Field(False, description="draw z anew at each stage")
+    jitter: NotNegative | None = Field(
+        None, description="std of the noise added to z at each step; None: the backbone's own"
+    )
+
+    # The fit
+    optimizer: Literal["adam", "adamw"] = Field("adamw", description="optimiser")
+    learning_rate: Positive = Field(3e-3, description="(peak) learning rate")
+    learning_rate_schedule: Literal["constant", "cosine", "one-cycle"] = Field(
+        "one-cycle", description="how the learning rate goes over the run"
+    )
+    weight_decay: NotNegative = Field(0.01, description="weight decay of AdamW")
+    clip_gradients: Positive | None = Field(None, description="largest gradient norm")
+    rebuild_optimizer: bool = Field(False, description="start the optimiser anew at each stage")
+    reset_batchnorm: bool = Field(False, description="reset running statistics at each stage")
+    flips_and_turns: bool = Field(
+        True, description="random flips and quarter turns of each step's input and target"
+    )
+
+    # The result
+    weight_average: Fraction = Field(0.0, description="decay of the weights' running mean; 0: off")
+    output_average: Fraction = Field(0.0, description="decay of the outputs' running mean; 0: off")
+    final_draws: Count = Field(16, description="outputs averaged in the end, where draws differ")
+    stopping: Literal["none", "es-wmv", "es-emv"] = Field(
+        "none", description="early-stopping rule, to compare with"
+    )
+
+    # What is measured, and when
+    measure: Literal["before", "after"] = Field(
+        "before", description="take each step's output before or after the update"
+    )
+    eval_mode: bool = Field(False, description="take outputs in eval mode (training stays as is)")
+    quantize: Literal["none", "truncate"] = Field(
+        "none", description="pixels that are scored: float, or 8-bit truncated toward zero"
+    )
+    resize: Count | None = Field(
+        None, description="resize to this many pixels square first (Pillow's bicubic)"
+    )
+
+    # The machine
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="arithmetic of the network; auto: bfloat16 where it is fast"
+    )
+    threads: Count | None = Field(None, description="CPU threads; None: as many as PyTorch takes")
+    seed: int = Field(0, ge=0, lt=2**63, description="seed of every random draw")
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Config:
+        parse_noise(self.noise)
+        if self.a_end > self.a_start:
+            raise ValueError(
+                f"recorruption goes from strong to weak: a_start ({self.a_start:g}) must be at "
+                f"least a_end ({self.a_end:g})"
+            )
+        return self
+
+    @property
+    def oracle(self) -> bool:
+        """Whether the restoration is allowed to see the clean image."""
+        return self.supervision == "clean-guides"
+
+    def replace(self, **changes: Any) -> Config:
+        """Return a config with some settings changed, validated anew."""
+        return make_config(self.model_dump() | changes)
+
+
+# What the report's text states, and what both of its readings share.
+_REPORT: dict[str, Any] = {
+    "supervision": "clean-guides",
+    "noise_convention": "offset",
+    "lower_clip": 1e-4,
+    "steps": 2000,
+    "count": 20,
+    "start": 500,
+    "end": 40,
+    "backbone": "unet",
+    "optimizer": "adam",
+    "learning_rate": 1e-3,
+    "learning_rate_schedule": "constant",
+    "flips_and_turns": False,
+    "final_draws": 1,
+    "precision": "float32",
+}
+# Where the report's code differs from its text.
+_AUTHOR: dict[str, Any] = {
+    "redraw_z": True,
+    "rebuild_optimizer": True,
+    "measure": "after",
+    "eval_mode": True,
+    "quantize": "truncate",
+    "resize": 128,
+}
+
+EFFORTS = ("fast", "balanced", "best")
+PRESETS: dict[str, dict[str, Any]] = {
+    "fast": {},
+    "balanced": {},
+    "best": {},
+    "report": _REPORT,
+    "author": _REPORT | _AUTHOR,
+}
+
+
+def make_config(settings: Mapping[str, Any] | None = None, *, preset: str | None = None) -> Config:
+    """Validate settings, on top of a preset's if one is named.
+
+    Raises
+    ------
+    InputError
+        One line that names the offending key, what was given, and what is allowed.
+    """
+    values: dict[str, Any] = {}
+    if preset is not None:
+        if preset not in PRESETS:
+            raise InputError(f"unknown preset '{preset}': {choices(preset, PRESETS)}")
+        values |= PRESETS[preset]
+    values |= settings or {}
+    for key in values:
+        if key not in Config.model_fields:
+            raise InputError(f"unknown setting '{key}': {choices(str(key), Config.model_fields)}")
+    try:
+        return Config(**values)
+    except ValidationError as error:
+        raise InputError(_one_line(error)) from None
+
+
+def _one_line(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    problem = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return problem
+    key, given = first["loc"][0], first["input"]
+    if first["type"] == "literal_error":
+        allowed = [str(name) for name in _allowed(str(key))]
+        return f"{key} cannot be {given!r}: {choices(str(given), allowed)}"
+    return f"{key} cannot be {given!r}: {problem[0].lower()}{problem[1:]}"
+
+
+def _allowed(key: str) -> tuple[Any, ...]:
+    from typing import get_args
+
+    return get_args(Config.model_fields[key].annotation)
+
+
+def load(path: str | Path) -> Config:
+    """Read a config from a YAML file, as `save` writes it.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or a key or value in it is wrong.
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"cannot read the config {path}: {reason}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"the config {path} is not a list of 'setting: value' lines")
+    return make_config({str(key): value for key, value in values.items()})
+
+
+def dump(config: Config) -> str:
+    """Return a config as YAML."""
+    return yaml.safe_dump(config.model_dump(), sort_keys=False)
+
+
+def default_steps(pixels: int) -> int:
+    """Return the iterations of an image of that many pixels: fewer the larger it is."""
+    shrink: float = min(1.0, 128 * 128 / pixels) ** 0.4
+    return round(1500 * shrink)

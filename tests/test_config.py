@@ -1,0 +1,154 @@
+"""The config: every bad value is one line that names its key; presets differ where they must."""
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guided_dip import config as configs
+from guided_dip.config import PRESETS, Config, default_steps, dump, load, make_config
+from guided_dip.errors import InputError
+from guided_dip.fit import FitSettings
+
+
+def test_the_defaults_that_are_promised():
+    config = make_config()
+    assert (config.seed, config.supervision, config.noise) == (0, "recorrupted-guides", "auto")
+    assert (config.schedule, config.lower_clip) == ("cosine", 1e-4)
+    assert not config.oracle
+
+
+def test_report_and_author_differ_exactly_where_text_and_code_differ():
+    report, author = (make_config(preset=name).model_dump() for name in ("report", "author"))
+    differ = {key: (report[key], author[key]) for key in report if report[key] != author[key]}
+    assert differ == {
+        "redraw_z": (False, True),
+        "rebuild_optimizer": (False, True),
+        "measure": ("before", "after"),
+        "eval_mode": (False, True),
+        "quantize": ("none", "truncate"),
+        "resize": (None, 128),
+    }
+
+
+@pytest.mark.parametrize("preset", ["report", "author"])
+def test_the_settings_of_the_report(preset):
+    config = make_config(preset=preset)
+    assert (config.steps, config.count, config.start, config.end) == (2000, 20, 500, 40)
+    assert (config.optimizer, config.learning_rate) == ("adam", 1e-3)
+    assert config.learning_rate_schedule == "constant"
+    assert (config.backbone, config.schedule, config.lower_clip) == ("unet", "cosine", 1e-4)
+    assert config.noise_convention == "offset"
+    assert config.oracle
+    assert make_config({"schedule": "linear"}, preset=preset).schedule == "linear"
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_is_valid_and_survives_a_file(preset, tmp_path):
+    config = make_config(preset=preset)
+    path = tmp_path / "config.yaml"
+    path.write_text(dump(config))
+    assert load(path) == config
+
+
+def test_the_loop_has_no_setting_that_the_config_lacks():
+    assert set(FitSettings.__dataclass_fields__) <= set(Config.model_fields)
+
+
+def test_every_field_is_described():
+    assert all(field.description for field in Config.model_fields.values())
+
+
+def test_settings_win_over_the_preset():
+    assert make_config({"steps": 7}, preset="report").steps == 7
+
+
+def test_replace_validates():
+    config = make_config()
+    assert config.replace(seed=3).seed == 3
+    assert config.seed == 0
+    with pytest.raises(InputError, match="seed"):
+        config.replace(seed=-1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"sed": 1}, "unknown setting 'sed': did you mean 'seed'"),
+        ({"schedule": "cosin"}, "schedule cannot be 'cosin': did you mean 'cosine'"),
+        ({"supervision": "clean"}, "supervision cannot be 'clean': did you mean 'clean-guides'"),
+        ({"steps": 0}, "steps cannot be 0"),
+        ({"steps": "many"}, "steps cannot be 'many'"),
+        ({"steps": 1.5}, "steps cannot be 1.5"),
+        ({"count": 0}, "count cannot be 0"),
+        ({"learning_rate": float("nan")}, "learning_rate cannot be nan"),
+        ({"learning_rate": float("inf")}, "learning_rate cannot be inf"),
+        ({"weight_average": 1.0}, "weight_average cannot be 1.0"),
+        ({"seed": -1}, "seed cannot be -1"),
+        ({"backbone_options": 3}, "backbone_options cannot be 3"),
+        ({"a_start": 0.1}, "a_start"),
+        ({"noise": "gaus:25"}, "noise"),
+        ({"noise": "gaussian:lots"}, "lots"),
+        ({"optimizer": "sgd"}, "optimizer cannot be 'sgd': one of: adam, adamw"),
+    ],
+)
+def test_bad_settings_are_one_line_that_names_the_key(settings, message):
+    with pytest.raises(InputError) as caught:
+        make_config(settings)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_preset():
+    with pytest.raises(InputError, match="did you mean 'report'"):
+        make_config(preset="raport")
+
+
+junk = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8),
+    st.lists(st.integers(), max_size=2), st.dictionaries(st.text(max_size=3), st.integers()),
+)  # fmt: skip
+
+
+@given(st.sampled_from(sorted(Config.model_fields)), junk)
+def test_any_value_is_taken_or_refused_by_name(key, value):
+    refusal = ""
+    try:
+        config = make_config({key: value})
+    except InputError as error:
+        refusal = str(error)
+    if refusal:
+        assert "\n" not in refusal
+        assert key in refusal
+    else:
+        assert make_config(config.model_dump()) == config
+        assert yaml.safe_load(dump(config)) == config.model_dump()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("steps: [", "cannot read the config"),
+        ("- 1", "not a list of"),
+        ("", "not a list of"),
+        ("sheduel: linear", "did you mean 'schedule'"),
+        ("1: 2", "unknown setting '1'"),
+    ],
+)
+def test_bad_files(tmp_path, text, message):
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        load(path)
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(InputError, match="cannot read the config"):
+        load(tmp_path / "none.yaml")
+
+
+def test_default_steps_fall_with_size():
+    steps = [default_steps(side * side) for side in (16, 128, 256, 512, 1024)]
+    assert steps[0] == steps[1]
+    assert steps == sorted(steps, reverse=True)
+    assert configs.EFFORTS == ("fast", "balanced", "best")
