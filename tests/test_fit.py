@@ -68,7 +68,9 @@ def test_the_loop_is_the_plain_loop(rebuild):
             optimizer.step()
             losses.append(loss.item())
     assert [step.loss.item() for step in fit] == losses
-    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), fit.network.parameters()))
+    assert all(
+        torch.equal(a, b) for a, b in zip(net.parameters(), fit.network.parameters(), strict=True)
+    )
 
 
 def test_persistence_of_the_optimiser_makes_a_difference():

@@ -73,7 +73,7 @@ def test_z_may_be_redrawn_each_stage():
 
 @pytest.mark.parametrize("a", [2.0, 1.0, 0.5])
 def test_recorrupted_noise_of_input_and_target_is_uncorrelated(a):
-    """Given the clean image: noise variances sigma^2 (1 + a^2), sigma^2 (1 + 1/a^2); covariance 0."""
+    """Given the clean image: variances sigma^2 (1 + a^2) and sigma^2 (1 + 1/a^2), covariance 0."""
     sigma, x = 0.1, torch.full((1, 1, 200, 200), 0.5)
     plan = make_plan(
         "recorrupted-guides", SCHEDULE, steps=5, count=5, sigma=sigma, a_start=a, a_end=a

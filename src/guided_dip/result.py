@@ -1,0 +1,123 @@
+"""What a run leaves behind: a record a step, scores where there is a clean image, the result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from guided_dip.config import Config
+from guided_dip.guidance import Plan
+from guided_dip.metrics import psnr, ssim
+from guided_dip.noise import NoiseModel
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is kept of a step, as plain numbers.
+
+    Attributes
+    ----------
+    step, stage
+        0-based step and stage.
+    t
+        Timestep of the stage's guide, if it has one.
+    loss
+        Mean squared error with the target before the update.
+    learning_rate
+        Learning rate of the update.
+    seconds
+        Time since the fit began.
+    psnr
+        Of the step's raw output against the clean image, in dB; None without one. Scoring only.
+    """
+
+    step: int
+    stage: int
+    t: int | None
+    loss: float
+    learning_rate: float
+    seconds: float
+    psnr: float | None = None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A restoration compared with the clean image: PSNR in dB, SSIM in [-1, 1]."""
+
+    psnr: float
+    ssim: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """A restoration and how it came about.
+
+    Attributes
+    ----------
+    image
+        The restoration; shape and dtype of the input (float32 for any float input).
+    config
+        The config with everything filled in.
+    plan
+        The plan that was carried out.
+    noise
+        The noise the restoration reckoned with; None where it needed to know none.
+    records
+        One record a step.
+    snapshots
+        (step, estimate) pairs along the run, estimates as float32 in [0, 1] units.
+    seconds
+        Time of the fit and the final estimate.
+    stopped_at
+        Step at which an early-stopping rule had its smallest variance; None if there was no rule.
+    scores, scores_before
+        The restoration and the input compared with the clean image, if one was given.
+    note
+        What the user should know about this result, or an empty string.
+    """
+
+    image: NDArray[Any]
+    config: Config
+    plan: Plan
+    noise: NoiseModel | None
+    records: tuple[Record, ...]
+    snapshots: tuple[tuple[int, NDArray[np.float32]], ...]
+    seconds: float
+    stopped_at: int | None = None
+    scores: Scores | None = None
+    scores_before: Scores | None = None
+    note: str = ""
+
+
+class Scoring:
+    """Compares images with the clean one. Nothing it computes reaches the restoration.
+
+    Parameters
+    ----------
+    clean : (H, W, C) float32
+        The clean image.
+    quantize
+        ``none`` compares pixels clipped to [0, 1]; ``truncate``, 8-bit ones truncated toward zero.
+    """
+
+    def __init__(self, clean: NDArray[np.float32], quantize: str) -> None:
+        self._quantize = quantize
+        self._clean = self._prepared(clean)
+
+    def _prepared(self, pixels: NDArray[np.float32]) -> NDArray[np.float64]:
+        clipped = np.clip(pixels, 0, 1).astype(np.float64)
+        # In float32, as the pixels are: 255 * (k / 255) can fall short of k in float64.
+        levels = np.clip(pixels, 0, 1) * np.float32(255)
+        return levels.astype(np.uint8) / 255.0 if self._quantize == "truncate" else clipped
+
+    def psnr(self, pixels: NDArray[np.float32]) -> float:
+        """Return the PSNR in dB, data range 1."""
+        return psnr(self._prepared(pixels), self._clean, data_range=1.0)
+
+    def scores(self, pixels: NDArray[np.float32]) -> Scores:
+        """Return PSNR and SSIM."""
+        similarity = ssim(self._prepared(pixels), self._clean, data_range=1.0, channel_axis=-1)
+        return Scores(self.psnr(pixels), similarity)

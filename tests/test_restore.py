@@ -1,0 +1,290 @@
+"""restore(): array in, array out, and the promises that hold for every input."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from guided_dip.config import make_config
+from guided_dip.errors import InputError, RunError
+from guided_dip.guidance import SUPERVISIONS
+from guided_dip.images.resize import resize_square
+from guided_dip.restore import prepare, restore
+
+TINY = {"backbone_options": {"width": 4, "scales": 2}, "steps": 4, "device": "cpu", "threads": 1}
+
+
+def picture(shape=(16, 12, 3), seed=0):
+    """A smooth picture in [0, 1], float64."""
+    height, width = shape[:2]
+    y, x = np.mgrid[:height, :width] / max(height, width)
+    image = 0.5 + 0.3 * np.sin(5 * x + 3 * y)
+    return (
+        image if len(shape) == 2 else np.stack([image * (1 - 0.2 * c) for c in range(shape[2])], -1)
+    )
+
+
+def noisy(shape=(16, 12, 3), sigma=25 / 255, dtype=np.uint8):
+    image = picture(shape) + sigma * np.random.default_rng(0).standard_normal(shape)
+    if np.dtype(dtype).kind == "f":
+        return image.astype(dtype)
+    return (np.clip(image, 0, 1) * np.iinfo(dtype).max).round().astype(dtype)
+
+
+@settings(max_examples=25)
+@given(
+    st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    st.sampled_from([None, 1, 3, 4]),
+    st.sampled_from([np.uint8, np.uint16, np.int16, np.float32, np.float64]),
+)
+def test_shape_and_dtype_are_kept_and_the_input_is_not_modified(size, channels, dtype):
+    shape = size if channels is None else (*size, channels)
+    image = noisy(shape, dtype=dtype)
+    before = image.copy()
+    result = restore(image, noise="gaussian:25", **TINY)
+    assert result.image.shape == shape
+    expected = np.float32 if np.dtype(dtype).kind == "f" else dtype
+    assert result.image.dtype == expected
+    np.testing.assert_array_equal(image, before)
+
+
+def test_read_only_and_strided_inputs():
+    image = noisy()[::-1, ::2]
+    image.flags.writeable = False
+    expected = restore(image.copy(), noise="gaussian:25", **TINY).image
+    np.testing.assert_array_equal(restore(image, noise="gaussian:25", **TINY).image, expected)
+
+
+@pytest.mark.parametrize("supervision", SUPERVISIONS)
+@pytest.mark.parametrize("backbone", ["skip", "unet"])
+def test_every_supervision_runs_and_repeats(supervision, backbone):
+    options = {"skip": {"width": 4, "scales": 2}, "unet": {"widths": [4, 6, 8], "skip_levels": [2]}}
+    given = TINY | {"backbone": backbone, "backbone_options": options[backbone], "count": 3}
+
+    def run(**changes):
+        return restore(
+            noisy(), noise="gaussian:25", **(given | {"supervision": supervision} | changes)
+        )
+
+    first, again = run(), run()
+    assert first.image.tobytes() == again.image.tobytes()
+    assert [r.loss for r in first.records] == [r.loss for r in again.records]
+    assert first.image.tobytes() != run(seed=1).image.tobytes()
+    assert len(first.records) == 4
+    assert first.config.oracle is (supervision == "clean-guides")
+
+
+def test_the_global_generator_is_left_alone():
+    torch.manual_seed(3)
+    expected = torch.rand(3)
+    torch.manual_seed(3)
+    restore(noisy(), noise="gaussian:25", **TINY)
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("supervision", SUPERVISIONS)
+def test_the_clean_image_scores_and_changes_nothing(supervision):
+    given = TINY | {"supervision": supervision, "noise": "gaussian:25"}
+    with_clean = restore(noisy(), clean=picture().astype(np.float32), **given)
+    without = restore(noisy(), **given)
+    assert with_clean.image.tobytes() == without.image.tobytes()
+    assert [r.loss for r in with_clean.records] == [r.loss for r in without.records]
+    assert without.scores is None
+    assert without.records[0].psnr is None
+    assert with_clean.scores.psnr > 0
+    assert with_clean.scores_before.psnr == pytest.approx(20.2, abs=0.7)
+    assert all(record.psnr > 0 for record in with_clean.records)
+
+
+def test_scores_are_those_of_the_result():
+    clean = picture().astype(np.float32)
+    result = restore(noisy(dtype=np.float32), clean=clean, noise="gaussian:25", **TINY)
+    error = np.mean((np.clip(result.image, 0, 1).astype(np.float64) - clean) ** 2)
+    assert result.scores.psnr == pytest.approx(-10 * np.log10(error), abs=1e-6)
+
+
+def test_it_restores():
+    """A small network on a smooth picture takes most of the noise away."""
+    shape = (32, 32, 3)
+    image, clean = noisy(shape, dtype=np.float32), picture(shape).astype(np.float32)
+    options = {"width": 16, "scales": 2}
+    result = restore(
+        image, clean=clean, noise="gaussian:25", steps=150, backbone_options=options, threads=1
+    )
+    assert result.scores.psnr > result.scores_before.psnr + 5
+    assert result.scores.ssim > result.scores_before.ssim
+
+
+def test_gray_with_and_without_a_channel_axis_agree():
+    image = noisy((10, 12))
+    flat = restore(image, noise="gaussian:25", **TINY).image
+    deep = restore(image[..., None], noise="gaussian:25", **TINY).image
+    np.testing.assert_array_equal(flat, deep[..., 0])
+
+
+def test_the_callback_sees_every_record():
+    seen = []
+    result = restore(noisy(), noise="gaussian:25", on_step=seen.append, **TINY)
+    assert tuple(seen) == result.records
+    assert [record.step for record in seen] == [0, 1, 2, 3]
+    assert all(a.seconds <= b.seconds for a, b in pairwise(seen))
+
+
+def test_the_resolved_config_repeats_the_run():
+    first = restore(noisy(), **TINY)
+    assert first.noise is not None
+    assert first.config.noise == str(first.noise)
+    values = first.config.model_dump()
+    assert None not in [values[key] for key in ("steps", "jitter", "threads")]
+    assert values["device"] == "cpu"
+    assert values["precision"] in {"float32", "bfloat16"}
+    again = prepare(noisy(), make_config(values)).run()
+    assert again.config == first.config
+    assert again.image.tobytes() == first.image.tobytes()
+
+
+def test_snapshots_run_to_the_end():
+    result = restore(noisy(), noise="gaussian:25", **(TINY | {"steps": 20}))
+    steps = [step for step, _ in result.snapshots]
+    assert steps == sorted(steps)
+    assert steps[-1] == 19
+    assert all(image.shape == (16, 12, 3) for _, image in result.snapshots)
+
+
+def test_a_clean_picture_is_given_back():
+    image = np.full((20, 20, 3), 100, np.uint8)
+    result = restore(image, **TINY)
+    np.testing.assert_array_equal(result.image, image)
+    assert "no noise was found" in result.note
+    assert result.records == ()
+
+
+def test_float_pixels_outside_the_range_are_kept():
+    image = noisy(dtype=np.float32) * 3 - 1
+    result = restore(image, noise="gaussian:25", supervision="recorrupted-guides", **TINY)
+    assert result.image.dtype == np.float32
+    given_back = restore(np.full((9, 9), 7.5), **TINY)
+    np.testing.assert_array_equal(given_back.image, np.full((9, 9), 7.5, np.float32))
+
+
+def test_stopping_gives_the_iterate_of_least_variance():
+    given = TINY | {"supervision": "observation", "steps": 130, "stopping": "es-wmv"}
+    result = restore(noisy((8, 8)), **given)
+    assert result.stopped_at is not None
+    assert 99 <= result.stopped_at < 130
+    assert (
+        result.image.tobytes()
+        != restore(noisy((8, 8)), **(given | {"stopping": "none"})).image.tobytes()
+    )
+
+
+def test_stopping_with_too_few_steps_falls_back_to_the_final_estimate():
+    given = TINY | {"supervision": "observation", "stopping": "es-wmv"}
+    result = restore(noisy((8, 8)), **given)
+    assert result.stopped_at is None
+
+
+def test_the_author_preset_resizes_and_scores_truncated_pixels():
+    image = noisy((40, 30, 3))
+    result = restore(image, preset="author", clean=image, steps=3, count=2, resize=64)
+    assert result.image.shape == (64, 64, 3)
+    assert result.config.oracle
+    assert result.scores_before.psnr == np.inf  # the input is the clean image itself
+    score = result.records[-1].psnr
+    # The last record is the final estimate: both are taken after the update, in eval mode.
+    assert score == result.scores.psnr
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_resizing(dtype):
+    image = noisy((40, 30, 3), dtype=dtype)
+    resized = resize_square(image, 16)
+    assert (resized.shape, resized.dtype) == ((16, 16, 3), dtype)
+    scale = 1 if dtype == np.float32 else np.iinfo(dtype).max
+    assert resized.mean() / scale == pytest.approx(image.mean() / scale, abs=0.01)
+
+
+def test_resizing_8_bit_is_that_of_pillow():
+    from PIL import Image
+
+    image = noisy((40, 30, 3))
+    expected = np.asarray(Image.fromarray(image).resize((16, 16), Image.Resampling.BICUBIC))
+    np.testing.assert_array_equal(resize_square(image, 16), expected)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((0, 5)), "at least one pixel"),
+        (np.zeros(5), r"must be \(H, W\)"),
+        (np.zeros((2, 3, 4, 5)), r"must be \(H, W\)"),
+        (np.zeros((5, 5, 9)), "9 channels"),
+        (np.full((5, 5), np.nan), "NaN or infinite"),
+        (np.full((5, 5), np.inf), "NaN or infinite"),
+        (np.zeros((5, 5), complex), "must hold numbers"),
+        (np.full((5, 5), "a"), "must hold numbers"),
+    ],
+)
+def test_images_that_cannot_be_restored(image, message):
+    with pytest.raises(InputError, match=message):
+        restore(image, **TINY)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"effort": "quick"}, "unknown preset 'quick'"),
+        ({"clean": picture((3, 3, 3))}, r"\(3, 3, 3\) is not the image's \(16, 12, 3\)"),
+        ({"device": "cuda:99"}, "not on this machine"),
+        ({"backbone": "unett"}, "did you mean 'unet'"),
+        ({"backbone_options": {"widht": 3}}, "did you mean 'width'"),
+        ({"supervision": "clean-guides", "start": 10}, "must be greater than end"),
+        ({"stepps": 3}, "did you mean 'steps'"),
+    ],
+)
+def test_settings_that_cannot_be_used(settings, message):
+    with pytest.raises(InputError, match=message):
+        restore(noisy(), **(TINY | {"noise": "gaussian:25"} | settings))
+
+
+def test_a_diverging_fit_says_so():
+    with pytest.raises(RunError, match=r"diverged at step \d+ .* smaller learning rate"):
+        restore(
+            noisy(),
+            supervision="observation",
+            optimizer="adam",
+            learning_rate=1e30,
+            learning_rate_schedule="constant",
+            **(
+                TINY
+                | {
+                    "steps": 50,
+                    "backbone_options": {
+                        "width": 4,
+                        "scales": 2,
+                        "norm": "none",
+                        "final": "linear",
+                    },
+                }
+            ),
+        )
+
+
+def test_the_foretold_time_and_the_run_do_not_disturb_each_other():
+    config = make_config(TINY | {"noise": "gaussian:25"})
+    timed = prepare(noisy(), config)
+    assert timed.seconds_per_step() > 0
+    plain = prepare(noisy(), config)
+    assert timed.run().image.tobytes() == plain.run().image.tobytes()
+
+
+def test_records_carry_the_plan():
+    result = restore(noisy(), supervision="clean-guides", **(TINY | {"count": 2, "steps": 6}))
+    plan = result.plan
+    expected = [(i, s.t) for i, s in enumerate(plan.stages) for _ in range(s.steps)]
+    assert [(r.stage, r.t) for r in result.records] == expected
+    assert replace(result, note="x").note == "x"
