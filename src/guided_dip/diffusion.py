@@ -119,7 +119,7 @@ class Schedule:
         beta = np.array(beta, dtype=np.float64)
         if beta.ndim != 1 or not beta.size or not ((beta > 0) & (beta < 1)).all():
             raise InputError("a beta schedule is a list of numbers between 0 and 1 (exclusive)")
-        alpha_bar: NDArray[np.float64] = np.cumprod(1 - beta)
+        alpha_bar = np.cumprod(1 - beta, dtype=np.float64)
         sigma = 0.5 * np.sqrt((1 - alpha_bar) / alpha_bar)
         for array in (beta, alpha_bar, sigma):
             array.flags.writeable = False
