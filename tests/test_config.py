@@ -5,8 +5,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guided_dip import config as configs
-from guided_dip.config import PRESETS, Config, default_steps, dump, load, make_config
+from guided_dip.config import EFFORTS, PRESETS, Config, dump, fill_in, load, make_config
 from guided_dip.errors import InputError
 from guided_dip.fit import FitSettings
 
@@ -86,7 +85,7 @@ def test_replace_validates():
         ({"weight_average": 1.0}, "weight_average cannot be 1.0"),
         ({"seed": -1}, "seed cannot be -1"),
         ({"backbone_options": 3}, "backbone_options cannot be 3"),
-        ({"a_start": 0.1}, "a_start"),
+        ({"a_start": 0.1, "a_end": 0.5}, "a_start"),
         ({"noise": "gaus:25"}, "noise"),
         ({"noise": "gaussian:lots"}, "lots"),
         ({"optimizer": "sgd"}, "optimizer cannot be 'sgd': one of: adam, adamw"),
@@ -147,8 +146,50 @@ def test_a_missing_file(tmp_path):
         load(tmp_path / "none.yaml")
 
 
-def test_default_steps_fall_with_size():
-    steps = [default_steps(side * side) for side in (16, 128, 256, 512, 1024)]
-    assert steps[0] == steps[1]
+def filled(pixels=128 * 128, sigma=25 / 255, **settings):
+    return fill_in(make_config(settings), pixels=pixels, sigma=sigma)
+
+
+def test_steps_fall_with_size():
+    steps = [filled(side * side).steps for side in (16, 128, 256, 512, 1024)]
+    assert steps[0] == steps[1] == 1200
     assert steps == sorted(steps, reverse=True)
-    assert configs.EFFORTS == ("fast", "balanced", "best")
+    assert filled(steps=7).steps == 7
+
+
+def test_effort_is_a_dial():
+    steps = [filled(effort=effort).steps for effort in EFFORTS]
+    assert steps == sorted(set(steps))
+    widths = [filled(effort=effort).backbone_options["width"] for effort in EFFORTS]
+    assert widths == sorted(widths)
+    assert make_config(preset="best") == make_config({"effort": "best"})
+
+
+@pytest.mark.parametrize(
+    ("sigma", "a_end"), [(1, 0.5), (15, 0.5), (25, 0.5), (40, 0.8), (50, 1.0), (200, 1.0)]
+)
+def test_strong_noise_ends_with_strong_recorruption(sigma, a_end):
+    assert filled(sigma=sigma / 255).a_end == pytest.approx(a_end)
+    assert filled(sigma=sigma / 255, a_end=0.3).a_end == 0.3
+    assert filled(sigma=sigma / 255, a_start=0.4).a_end == 0.4
+
+
+def test_the_network_of_an_effort_goes_with_its_backbone_and_supervision():
+    assert filled().backbone_options["width"] == 64
+    assert filled(backbone="unet").backbone_options == {}
+    assert filled(supervision="observation").backbone_options == {}
+    assert filled(backbone_options={"width": 3}).backbone_options == {"width": 3}
+
+
+def test_filling_in_twice_changes_nothing():
+    once = filled(effort="fast")
+    assert fill_in(once, pixels=5, sigma=0.5) == once
+
+
+@pytest.mark.parametrize("supervision", ["observation", "observation-guides", "clean-guides"])
+def test_networks_fed_with_z_default_to_plain_dip(supervision):
+    config = make_config({"supervision": supervision})
+    assert (config.steps, config.optimizer, config.learning_rate) == (1800, "adam", 1e-2)
+    assert not config.flips_and_turns
+    assert config.learning_rate_schedule == "constant"
+    assert make_config({"supervision": supervision, "steps": 5}).steps == 5

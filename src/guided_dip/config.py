@@ -9,6 +9,7 @@ saved with a run. A preset is a set of values with a name: the efforts `fast`, `
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -45,7 +46,10 @@ class Config(BaseModel):
     noise_convention: Convention = Field(
         "unbiased", description="what is done about images in [0, 1] in the forward process"
     )
-    steps: Count | None = Field(None, description="iterations in all; None: by the image's size")
+    effort: Literal["fast", "balanced", "best"] = Field(
+        "balanced", description="the dial between time and quality: sets what is left open below"
+    )
+    steps: Count | None = Field(None, description="iterations in all; None: by effort and size")
     count: Count = Field(5, description="number of guides")
     start: int = Field(500, ge=0, description="timestep of the most noisy guide")
     end: int = Field(40, ge=0, description="timestep of the least noisy guide")
@@ -53,12 +57,14 @@ class Config(BaseModel):
         None, description="c of the iteration generator; None: 400 (cosine), 250 (linear)"
     )
     a_start: Positive = Field(2.0, description="recorruption strength of the first guide")
-    a_end: Positive = Field(0.5, description="recorruption strength of the last guide")
+    a_end: Positive | None = Field(
+        None, description="recorruption strength of the last guide; None: by the noise level"
+    )
 
     # The network
     backbone: str = Field("skip", description="unet, segnet, skip, or module:callable")
-    backbone_options: dict[str, Any] = Field(
-        default_factory=dict, description="keywords of the backbone's constructor"
+    backbone_options: dict[str, Any] | None = Field(
+        None, description="keywords of the backbone's constructor; None: by effort"
     )
     redraw_z: bool = Field(False, description="draw z anew at each stage")
     jitter: NotNegative | None = Field(
@@ -82,7 +88,7 @@ class Config(BaseModel):
     # The result
     weight_average: Fraction = Field(0.0, description="decay of the weights' running mean; 0: off")
     output_average: Fraction = Field(0.0, description="decay of the outputs' running mean; 0: off")
-    final_draws: Count = Field(16, description="outputs averaged in the end, where draws differ")
+    final_draws: Count = Field(16, description="outputs averaged in the end, where they differ")
     stopping: Literal["none", "es-wmv", "es-emv"] = Field(
         "none", description="early-stopping rule, to compare with"
     )
@@ -110,7 +116,7 @@ class Config(BaseModel):
     @model_validator(mode="after")
     def _check_together(self) -> Config:
         parse_noise(self.noise)
-        if self.a_end > self.a_start:
+        if self.a_end is not None and self.a_end > self.a_start:
             raise ValueError(
                 f"recorruption goes from strong to weak: a_start ({self.a_start:g}) must be at "
                 f"least a_end ({self.a_end:g})"
@@ -154,11 +160,21 @@ _AUTHOR: dict[str, Any] = {
     "resize": 128,
 }
 
+# Plain DIP's own procedure (Ulyanov et al., CVPR 2018, denoising), for every supervision whose
+# network is fed with z; the defaults of `Config` are those of recorrupted guides.
+_FROM_Z: dict[str, Any] = {
+    "steps": 1800,
+    "count": 20,
+    "optimizer": "adam",
+    "learning_rate": 1e-2,
+    "learning_rate_schedule": "constant",
+    "flips_and_turns": False,
+    "final_draws": 1,
+}
+
 EFFORTS = ("fast", "balanced", "best")
 PRESETS: dict[str, dict[str, Any]] = {
-    "fast": {},
-    "balanced": {},
-    "best": {},
+    **{name: {"effort": name} for name in EFFORTS},
     "report": _REPORT,
     "author": _REPORT | _AUTHOR,
 }
@@ -166,6 +182,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 def make_config(settings: Mapping[str, Any] | None = None, *, preset: str | None = None) -> Config:
     """Validate settings, on top of a preset's if one is named.
+
+    Without the report's presets, the defaults are those of the supervision: plain DIP's procedure
+    for the ones that feed the network with z.
 
     Raises
     ------
@@ -178,6 +197,8 @@ def make_config(settings: Mapping[str, Any] | None = None, *, preset: str | None
             raise InputError(f"unknown preset '{preset}': {choices(preset, PRESETS)}")
         values |= PRESETS[preset]
     values |= settings or {}
+    if values.get("supervision", "recorrupted-guides") != "recorrupted-guides":
+        values = _FROM_Z | values
     for key in values:
         if key not in Config.model_fields:
             raise InputError(f"unknown setting '{key}': {choices(str(key), Config.model_fields)}")
@@ -228,7 +249,43 @@ def dump(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(), sort_keys=False)
 
 
-def default_steps(pixels: int) -> int:
-    """Return the iterations of an image of that many pixels: fewer the larger it is."""
-    shrink: float = min(1.0, 128 * 128 / pixels) ** 0.4
-    return round(1500 * shrink)
+@dataclass(frozen=True)
+class Effort:
+    """What an effort fills in: iterations at 128 x 128 pixels, and the network's options."""
+
+    steps: int
+    skip: dict[str, Any]
+
+
+_EFFORTS = {
+    "fast": Effort(400, {"width": 32, "scales": 4, "skip_channels": 16}),
+    "balanced": Effort(1200, {"width": 64, "scales": 4, "skip_channels": 32}),
+    "best": Effort(2400, {"width": 64, "scales": 4, "skip_channels": 32}),
+}
+
+
+def fill_in(config: Config, *, pixels: int, sigma: float | None) -> Config:
+    """Return the config with what effort, image size and noise level leave open filled in.
+
+    Parameters
+    ----------
+    config
+        Settings.
+    pixels
+        Number of pixels of the image. Larger images need fewer iterations, since each shows the
+        network more of the same.
+    sigma
+        Noise level in [0, 1] units, if the supervision needs one. Weak noise is best learned with
+        weakly recorrupted inputs; under strong noise those over-fit.
+    """
+    effort = _EFFORTS[config.effort]
+    shrink = min(1.0, 128 * 128 / pixels) ** 0.4
+    own_network = config.backbone == "skip" and config.supervision == "recorrupted-guides"
+    by_noise = 0.5 if sigma is None else min(1.0, max(0.5, sigma * 255 / 50))
+    filled: dict[str, Any] = {
+        "steps": max(1, round(effort.steps * shrink)),
+        "backbone_options": effort.skip if own_network else {},
+        "a_end": min(by_noise, config.a_start),
+    }
+    missing = {key: value for key, value in filled.items() if getattr(config, key) is None}
+    return config.replace(**missing)

@@ -117,12 +117,13 @@ def prepare(
         pixels = _checked(image, "image")
     noise = _noise_of(pixels, config)
     device = resolve_device(config.device)
-    resolved = config.replace(
+    sigma = None if noise is None else noise.sigma
+    pixel_count = pixels.shape[0] * pixels.shape[1]
+    resolved = configs.fill_in(config, pixels=pixel_count, sigma=sigma).replace(
         noise=config.noise if noise is None or config.noise != "auto" else str(noise),
         device=str(device),
         precision=resolve_precision(config.precision, device),
         threads=config.threads or torch.get_num_threads(),
-        steps=config.steps or configs.default_steps(pixels.shape[0] * pixels.shape[1]),
         jitter=backbones.find(config.backbone).jitter if config.jitter is None else config.jitter,
     )
     dtype = np.dtype(np.float32) if image.dtype.kind == "f" else image.dtype
@@ -192,7 +193,9 @@ class Restoration:
         c = self.config
         self._scoring = None if self.clean is None else Scoring(self.clean, c.quantize)
         self._schedule = make_schedule(c.schedule, lower_clip=c.lower_clip)
-        steps = c.steps or 0
+        assert c.steps is not None, "prepare() fills in the steps"
+        assert c.a_end is not None, "prepare() fills in the strength"
+        steps = c.steps
         if self._is_clean:
             steps = 0
             self.note = "no noise was found (below 0.5/255), so the image is returned unchanged"
