@@ -55,11 +55,11 @@ def test_the_loop_is_the_plain_loop(rebuild):
     """Bit for bit what a reader of the report would write down."""
     fit = guided(rebuild_optimizer=rebuild)
     net = network()
-    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True)
     losses = []
     for index, stage in enumerate(fit.plan):
         if index and rebuild:
-            optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
+            optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True)
         target = fit.supervision.pair(index, 0).target
         for _ in range(stage.steps):
             loss = F.mse_loss(net(Z), target)
@@ -71,6 +71,21 @@ def test_the_loop_is_the_plain_loop(rebuild):
     assert all(
         torch.equal(a, b) for a, b in zip(net.parameters(), fit.network.parameters(), strict=True)
     )
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+def test_the_fused_optimiser_is_the_plain_one(optimizer):
+    fit = plain(steps=30, optimizer=optimizer, weight_decay=0.01)
+    losses = [step.loss.item() for step in fit]
+    net = network()
+    make = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[optimizer]
+    reference = make(net.parameters(), lr=1e-3, fused=False, foreach=False)
+    for expected in losses:
+        loss = F.mse_loss(net(Z), Y)
+        reference.zero_grad()
+        loss.backward()
+        reference.step()
+        assert loss.item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_persistence_of_the_optimiser_makes_a_difference():

@@ -160,11 +160,13 @@ class Fit:
             reset_batchnorm(self.network)
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
-        s = self.settings
+        s, parameters = self.settings, list(self.network.parameters())
+        # One kernel for all parameters: on small networks the plain loop over them costs as much
+        # as a fifth of the step.
         if s.optimizer == "adam":
-            return torch.optim.Adam(self.network.parameters(), lr=s.learning_rate)
+            return torch.optim.Adam(parameters, lr=s.learning_rate, fused=True)
         return torch.optim.AdamW(
-            self.network.parameters(), lr=s.learning_rate, weight_decay=s.weight_decay
+            parameters, lr=s.learning_rate, weight_decay=s.weight_decay, fused=True
         )
 
     def _step(self, stage_index: int) -> Step:
