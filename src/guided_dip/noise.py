@@ -37,9 +37,10 @@ _BLOCK = 8  # pixels; smaller only where the picture is
 _SMALLEST = 4  # pixels; below this a block has no high frequencies to speak of
 _MAX_BLOCKS = 2**15  # enough for 1% accuracy, few enough for a fraction of a second
 _SMOOTHEST = 0.05  # share of the blocks of one brightness that are believed
-_FEWEST = 16  # blocks believed at one brightness, whatever the share
+_FEWEST = 48  # blocks believed at one brightness, whatever the share
 _LEVELS = 8  # levels of brightness
-_UNDER = 0.25  # quantile at which the variance line is laid: texture only ever adds
+_UNDER = 0.3  # quantile at which the variance line is laid: texture only ever adds; and 0.3 times
+#               a number of levels is never whole, where two lines would be equally good
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,10 @@ def parse_noise(text: str) -> NoiseModel | None:
     kind = kind.lower()
     if kind == "auto" and not colon:
         return None
+    if kind == "auto":
+        raise InputError(
+            f"noise {text!r}: auto takes no level; try auto, or gaussian:25 to state it"
+        )
     if kind not in _KINDS:
         known = choices(kind, [*_KINDS, "auto"])
         raise InputError(f"noise {text!r}: unknown kind {kind!r}, {known}; try gaussian:25 or auto")
@@ -257,7 +262,7 @@ def _dct_matrix(size: int) -> Floats:
 
 def _smooth_variances(brightness: Floats, low: Floats, high: Floats) -> tuple[Floats, Floats]:
     """Noise variance of the smoothest blocks at each level of brightness, dark to light."""
-    count = min(_LEVELS, max(1, len(brightness) // (4 * _FEWEST)))
+    count = min(_LEVELS, max(1, len(brightness) // _FEWEST))
     levels, variances = [], []
     for members in np.array_split(np.argsort(brightness, kind="stable"), count):
         believed = min(len(members), max(_FEWEST, round(_SMOOTHEST * len(members))))
