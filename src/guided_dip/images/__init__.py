@@ -1,0 +1,26 @@
+"""Files <-> arrays, without losing anything: bit depth, alpha, orientation, ICC, EXIF.
+
+PNG, JPEG, TIFF, WebP and BMP; gray and RGB, with or without alpha; 8 and 16 bits, and every
+integer and float of TIFF. What a format cannot hold is refused, never reduced.
+
+Examples
+--------
+>>> picture = read("photo.png")                                            # doctest: +SKIP
+>>> restored = from_float(to_float(picture.pixels), picture.pixels.dtype)  # doctest: +SKIP
+>>> write("out.png", replace(picture, pixels=restored))                    # doctest: +SKIP
+"""
+
+from guided_dip.images.files import DEFAULT_MAX_PIXELS, check_writable, read, same_file, write
+from guided_dip.images.picture import Picture, Resolution, from_float, to_float
+
+__all__ = [
+    "DEFAULT_MAX_PIXELS",
+    "Picture",
+    "Resolution",
+    "check_writable",
+    "from_float",
+    "read",
+    "same_file",
+    "to_float",
+    "write",
+]

@@ -1,0 +1,265 @@
+"""Read and write picture files; every failure is one line that says what to try."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import shutil
+import stat
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from guided_dip.errors import InputError, RunError
+from guided_dip.images import formats
+from guided_dip.images.picture import Format, Picture, RefusedError, upright
+
+DEFAULT_MAX_PIXELS = 2**28  # 268 million, over 3 GB of float32 colour
+
+StrPath = str | os.PathLike[str]
+
+
+def read(
+    path: StrPath, *, max_pixels: int = DEFAULT_MAX_PIXELS, page: int | None = None
+) -> Picture:
+    """Read a picture file, upright.
+
+    Parameters
+    ----------
+    path
+        A PNG, JPEG, TIFF, WebP or BMP file; its content decides which, not its name.
+    max_pixels
+        Refuse a picture of more pixels, before any is decoded.
+    page
+        Which page of a TIFF file, from 0; None for a file that has only one.
+
+    Returns
+    -------
+    Picture
+        In the file's own type. Palettes become RGB, fewer than 8 bits become 8 and 9 to 15
+        become 16 (white stays white), a transparent colour becomes alpha, EXIF's orientation is
+        applied.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or it is no picture, damaged, CMYK, an animation or a stack, too
+        large, or has NaN or infinite pixels.
+    """
+    path = Path(path)
+    data, form = _bytes_of(path)
+    try:
+        with _hushed():
+            picture = upright(formats.decoded(data, form, max_pixels, page))
+        _check_finite(picture)
+    except RefusedError as refusal:
+        raise _input_error(path, str(refusal)) from None
+    except Exception as error:  # decoders fail in ways of their own, and no bytes may crash us
+        why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        problem = f"damaged or unusual {form} ({why}); try saving it anew"
+        raise _input_error(path, problem) from error
+    return picture
+
+
+def write(path: StrPath, picture: Picture, *, overwrite: bool = False) -> None:
+    """Write a picture file, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        Its suffix names the format: .png, .tif, .jpg (quality 95, 4:4:4), .webp (lossless), .bmp.
+    picture
+        What to write; its pixels are never reduced to fit a format. Profile, EXIF, XMP and
+        resolution go along where the format has a place for them.
+    overwrite
+        Replace a file that exists.
+
+    Raises
+    ------
+    InputError
+        As `check_writable`, and if alpha is not of the pixels' type and size.
+    RunError
+        If the disk is full or writing fails otherwise; nothing is left behind.
+    """
+    path = Path(path)
+    pixels, alpha = picture.pixels, picture.alpha
+    height, width = pixels.shape[:2]
+    if alpha is not None and (alpha.dtype.name, alpha.shape) != (
+        pixels.dtype.name,
+        (height, width),
+    ):
+        problem = f"alpha is {alpha.dtype} {alpha.shape}, pixels are {pixels.dtype} {pixels.shape}"
+        raise _input_error(path, f"{problem}; try the alpha that was read")
+    form = check_writable(
+        path,
+        pixels.dtype,
+        picture.channels,
+        has_alpha=alpha is not None,
+        overwrite=overwrite,
+        size=(width, height),
+    )
+    try:
+        with _hushed():
+            data = formats.encoded(picture, form)
+        _replace(Path(os.path.realpath(path)), data)
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+        problem = f"cannot be written ({reason}); try another folder or format"
+        raise RunError(_line(path, problem)) from error
+
+
+def check_writable(
+    path: StrPath,
+    dtype: DTypeLike,
+    channels: int,
+    *,
+    has_alpha: bool = False,
+    overwrite: bool = False,
+    size: tuple[int, int] | None = None,
+) -> Format:
+    """Find out whether `write` will be able to write, before an hour of computing.
+
+    Parameters
+    ----------
+    path
+        Where to write.
+    dtype
+        Of the pixels.
+    channels
+        Of colour: 1 or 3.
+    has_alpha
+        There is an alpha channel besides.
+    overwrite
+        Replacing a file is allowed.
+    size
+        (width, height) in pixels, where known.
+
+    Returns
+    -------
+    str
+        The format that the suffix names.
+
+    Raises
+    ------
+    InputError
+        If the suffix is unknown, its format cannot hold such pixels, the folder is missing or
+        read-only, or the file exists and may not be replaced.
+    """
+    path = Path(path)
+    try:
+        form = formats.named(path)
+        if channels not in (1, 3):
+            raise RefusedError(f"a picture has 1 or 3 colours, not {channels}; try gray or RGB")
+        formats.check_holds(form, np.dtype(dtype).name, has_alpha, size)
+        _check_place(path, overwrite)
+    except RefusedError as refusal:
+        raise _input_error(path, str(refusal)) from None
+    except (OSError, ValueError) as error:  # ValueError: a null in the name
+        raise _input_error(path, f"cannot be written ({error}); try another name") from None
+    return form
+
+
+def same_file(a: StrPath, b: StrPath) -> bool:
+    """Tell whether two paths are one file, through links and spellings; either may not exist."""
+    try:
+        return Path(a).samefile(b)
+    except (OSError, ValueError):
+        return os.path.realpath(a) == os.path.realpath(b)
+
+
+def _bytes_of(path: Path) -> tuple[bytes, Format]:
+    """Read a file whole, once its beginning looks like a picture."""
+    try:
+        kind = path.stat().st_mode
+        if stat.S_ISDIR(kind):
+            raise RefusedError("is a folder; try one of the files in it")
+        if not stat.S_ISREG(kind):  # reading a pipe could wait for ever
+            raise RefusedError("is no regular file; try saving it to disk first")
+        with path.open("rb") as file:
+            head = file.read(16)
+            form = formats.sniff(head)
+            if not head:
+                raise RefusedError("the file is empty; try to get it again")
+            if form is None:
+                known = ", ".join(formats.FORMATS)
+                raise RefusedError(f"not a picture of a known format; try one of: {known}")
+            return head + file.read(), form
+    except RefusedError as refusal:
+        raise _input_error(path, str(refusal)) from None
+    except FileNotFoundError:
+        raise _input_error(path, "no such file; try checking the name") from None
+    except PermissionError:
+        raise _input_error(path, "may not be read; try changing its permissions") from None
+    except (OSError, ValueError, MemoryError) as error:  # ValueError: a null in the name
+        reason = getattr(error, "strerror", None) or str(error) or "too large for the memory"
+        raise _input_error(path, f"cannot be read ({reason}); try another file") from error
+
+
+def _check_finite(picture: Picture) -> None:
+    if picture.pixels.dtype.kind == "f":
+        odd = int((~np.isfinite(picture.samples)).sum())
+        if odd:
+            raise RefusedError(f"{odd} of its values are NaN or infinite; try replacing them")
+
+
+def _check_place(path: Path, overwrite: bool) -> None:
+    """Refuse a place where no file can be put."""
+    if path.is_dir():
+        raise RefusedError("is a folder; try naming a file in it")
+    if path.exists() and not overwrite:
+        raise RefusedError("exists already; try another name, or allow overwriting")
+    folder = Path(os.path.realpath(path)).parent
+    if not folder.is_dir():
+        raise RefusedError(f"there is no folder '{folder}'; try creating it")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise RefusedError(f"the folder '{folder}' is read-only; try another")
+
+
+def _replace(target: Path, data: bytes) -> None:
+    """Put a file in its place in one step; on failure leave what was there."""
+    # A name of fixed length, as adding to the target's could make it too long.
+    temporary = target.with_name(f".guided-dip-{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists():
+            shutil.copymode(target, temporary)
+        temporary.replace(target)
+    except BaseException:  # an interruption, too, leaves nothing half-written
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+@contextlib.contextmanager
+def _hushed() -> Iterator[None]:
+    """Keep other libraries' remarks from the user: what matters in them becomes an error here."""
+    log = logging.getLogger("tifffile")
+
+    def nothing(_: logging.LogRecord) -> bool:
+        return False
+
+    log.addFilter(nothing)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.removeFilter(nothing)
+
+
+def _input_error(path: Path, problem: str) -> InputError:
+    return InputError(_line(path, problem))
+
+
+def _line(path: Path, problem: str) -> str:
+    """Make one printable line, whatever bytes the name has."""
+    text = f"{path}: {problem}".encode(errors="backslashreplace").decode()
+    return " ".join(text.splitlines())

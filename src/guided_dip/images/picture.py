@@ -1,0 +1,242 @@
+"""A picture in memory, and the way between a file's numbers and floats."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from guided_dip.errors import InputError
+from guided_dip.images import exif
+
+Array = NDArray[Any]
+Unit = Literal["inch", "centimetre", "none"]
+Format = Literal["PNG", "JPEG", "TIFF", "WebP", "BMP"]
+
+
+class RefusedError(Exception):
+    """A decoder's plain reason why it will not read a file; `read` adds which file."""
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """Pixels per unit of length: per inch, per centimetre, or as some other tag says."""
+
+    x: float
+    y: float
+    unit: Unit
+
+    @property
+    def per_inch(self) -> tuple[float, float] | None:
+        """Pixels per inch (x, y), None if the unit is unknown."""
+        factor = {"inch": 1.0, "centimetre": 2.54, "none": 0.0}[self.unit]
+        return (self.x * factor, self.y * factor) if factor else None
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One picture as its file holds it, upright.
+
+    Parameters
+    ----------
+    pixels
+        (H, W) or (H, W, 3), colour channels only, in the file's dtype.
+    alpha
+        (H, W) in the same dtype, None without transparency.
+    icc
+        The colour profile.
+    exif
+        A TIFF stream (``II*`` or ``MM``), orientation 1; from a TIFF file, its descriptive tags.
+    format
+        What the file was: PNG, JPEG, TIFF, WebP or BMP.
+    xmp
+        An XMP packet.
+    resolution
+        Pixels per unit of length.
+    premultiplied
+        The colours have been multiplied by alpha (some TIFF files).
+    png_chunks
+        (type, body) of chunks only PNG has: gamma, chromaticities, text.
+
+    Examples
+    --------
+    >>> dataclasses.replace(picture, pixels=restored)  # doctest: +SKIP
+    """
+
+    pixels: Array
+    alpha: Array | None = None
+    icc: bytes | None = None
+    exif: bytes | None = None
+    format: Format = "PNG"
+    xmp: bytes | None = None
+    resolution: Resolution | None = None
+    premultiplied: bool = False
+    png_chunks: tuple[tuple[bytes, bytes], ...] = ()
+
+    @property
+    def channels(self) -> int:
+        """Number of colour channels, 1 or 3."""
+        return 1 if self.pixels.ndim == 2 else int(self.pixels.shape[2])
+
+    @property
+    def samples(self) -> Array:
+        """Pixels with alpha, if any, as the last channel; (H, W) if gray is all there is."""
+        if self.alpha is not None:
+            return in_memory_order(np.dstack([self.pixels, self.alpha]))
+        gray = self.pixels.ndim == 3 and self.channels == 1
+        return in_memory_order(self.pixels[..., 0] if gray else self.pixels)
+
+    def unmultiplied(self) -> Picture:
+        """Divide the colours by alpha if they have been multiplied by it."""
+        if self.alpha is None or not self.premultiplied:
+            return self
+        alpha = to_float(self.alpha if self.channels == 1 else self.alpha[..., None])
+        colours = np.divide(
+            to_float(self.pixels),
+            alpha,
+            where=alpha > 0,
+            out=np.zeros_like(self.pixels, np.float32),
+        )
+        return replace(self, pixels=from_float(colours, self.pixels.dtype), premultiplied=False)
+
+
+def in_memory_order(array: Array) -> Array:
+    """Lay an array out as codecs need it: contiguous, in the machine's own byte order."""
+    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+
+
+def split_alpha(samples: Array) -> tuple[Array, Array | None]:
+    """Part (H, W), (H, W, 1 to 4) samples into colours and alpha."""
+    if samples.ndim == 2:
+        return samples, None
+    colours = 3 if samples.shape[2] >= 3 else 1
+    pixels = samples[..., 0] if colours == 1 else samples[..., :3]
+    alpha = samples[..., colours] if samples.shape[2] > colours else None
+    return np.ascontiguousarray(pixels), None if alpha is None else np.ascontiguousarray(alpha)
+
+
+def check_size(width: int, height: int, max_pixels: int) -> None:
+    """Refuse no pixels, or too many, before any of them is decoded."""
+    if width < 1 or height < 1:
+        raise RefusedError(f"it has no pixels ({width}x{height}); try another file")
+    if width * height > max_pixels:
+        raise RefusedError(
+            f"{width}x{height} is {width * height:,} pixels, more than the {max_pixels:,} allowed;"
+            " try a crop, or allow more pixels"
+        )
+
+
+def upright(picture: Picture) -> Picture:
+    """Apply the orientation in the picture's EXIF to its pixels, and reset it to 1."""
+    if picture.exif is None:
+        return picture
+    turn = exif.orientation(picture.exif)
+    resolution = picture.resolution
+    if turn >= 5 and resolution is not None:
+        resolution = Resolution(resolution.y, resolution.x, resolution.unit)
+    return replace(
+        picture,
+        pixels=_turned(picture.pixels, turn),
+        alpha=None if picture.alpha is None else _turned(picture.alpha, turn),
+        exif=exif.with_orientation_1(picture.exif),
+        xmp=None if picture.xmp is None else exif.xmp_with_orientation_1(picture.xmp),
+        resolution=resolution,
+    )
+
+
+def _turned(array: Array, orientation: int) -> Array:
+    """Put (H, W, ...) pixels upright from one of EXIF's eight orientations."""
+    if orientation >= 5:  # 5 to 8 are 1, 2, 3 and 4 after rows and columns change places
+        array = array.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        array = array[::-1]
+    if orientation in (2, 3, 6, 7):
+        array = array[:, ::-1]
+    return np.ascontiguousarray(array)
+
+
+def to_float(array: Array) -> NDArray[np.float32]:
+    """Bring pixels to float32 where 1.0 is white.
+
+    Parameters
+    ----------
+    array
+        Any shape; bool, integer of up to 32 bits, or float.
+
+    Returns
+    -------
+    ndarray
+        float32, the same shape: integers divided by the largest value of their type, floats as
+        they are, values outside [0, 1] kept.
+
+    Raises
+    ------
+    InputError
+        If the type is another, or a value is too large for float32.
+
+    Examples
+    --------
+    >>> to_float(np.array([0, 51, 255], np.uint8)).tolist()
+    [0.0, 0.20000000298023224, 1.0]
+    """
+    white = _white(array.dtype)
+    if white is not None:
+        # In float32 the quotient of two exact numbers is already rounded right: 8 and 16 bits
+        # come back from it unchanged.
+        return np.divide(array, np.float32(white), dtype=np.float32)
+    with np.errstate(over="ignore"):
+        floats = array.astype(np.float32)
+    if (np.isinf(floats) & np.isfinite(array)).any():
+        raise InputError("pixel values beyond 3.4e38 do not fit float32: try scaling the picture")
+    return floats
+
+
+def from_float(array: NDArray[np.floating[Any]], dtype: DTypeLike) -> Array:
+    """Bring pixels where 1.0 is white back to a file's type.
+
+    Parameters
+    ----------
+    array
+        Any shape, float.
+    dtype
+        bool, integer of up to 32 bits, or float.
+
+    Returns
+    -------
+    ndarray
+        ``dtype``, the same shape: integers rounded to the nearest and clipped to their range,
+        floats as they are.
+
+    Raises
+    ------
+    InputError
+        If the type is another, or a pixel to become an integer is NaN.
+
+    Examples
+    --------
+    >>> from_float(np.array([-1.0, 0.2, 7.0]), np.uint8).tolist()
+    [0, 51, 255]
+    """
+    dtype = np.dtype(dtype)
+    white = _white(dtype)
+    if white is None:
+        return array.astype(dtype)
+    if np.isnan(array).any():
+        raise InputError(f"NaN pixels cannot become {dtype}: try float32")
+    lowest = np.iinfo(dtype).min if dtype.kind == "i" else 0
+    scaled = np.multiply(array, white, dtype=np.float64)
+    whole: Array = np.clip(np.rint(scaled, out=scaled), lowest, white, out=scaled).astype(dtype)
+    return whole
+
+
+def _white(dtype: np.dtype[Any]) -> int | None:
+    """Value of white in an integer type, None for floats."""
+    if dtype.kind == "b":
+        return 1
+    if dtype.kind in "iu" and dtype.itemsize <= 4:
+        return int(np.iinfo(dtype).max)
+    if dtype.kind == "f":
+        return None
+    raise InputError(f"pixels of type {dtype} are not supported: try uint8, uint16 or float32")

@@ -1,0 +1,257 @@
+"""TIFF of every integer and float type, either byte order, BigTIFF, one page at a time.
+
+tifffile codes the pixels. It passes over damaged tags in silence and would then show wrong
+pixels, so the directories are read here too and a damaged one is refused.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import struct
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from guided_dip.images.exif import (
+    ORIENTATION,
+    DamagedError,
+    Directory,
+    Entry,
+    Order,
+    Stream,
+    pack_directory,
+    pack_stream,
+)
+from guided_dip.images.picture import (
+    Array,
+    Picture,
+    RefusedError,
+    Resolution,
+    Unit,
+    check_size,
+    in_memory_order,
+    split_alpha,
+)
+
+_log = logging.getLogger(__name__)
+
+_DESCRIPTION, _XMP, _ICC = 270, 700, 34675
+_IMAGEJ = frozenset({50838, 50839})
+# Tags that tell about a picture and not how it is stored: description, make, model, orientation,
+# page name, software, date, artist, computer, copyright, Exif, GPS, Windows titles, GeoTIFF.
+_TELLING = frozenset(
+    {_DESCRIPTION, 271, 272, ORIENTATION, 285, 305, 306, 315, 316, 33432, 0x8769, 0x8825}
+    | {0x9C9B, 0x9C9C, 0x9C9D, 0x9C9E, 0x9C9F}
+    | {33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113}
+    | _IMAGEJ
+)
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
+_PHOTOMETRICS = frozenset({_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR})
+_OTHERS = {4: "a mask", 5: "CMYK", 8: "CIELab", 9: "CIELab", 10: "CIELab", 32803: "raw sensor data"}
+_UNITS: dict[int, Unit] = {1: "none", 2: "inch", 3: "centimetre"}
+_LARGE_TILE = 2**24  # pixels
+_JPEG_IN_TIFF = frozenset({6, 7})
+
+
+def decode(data: bytes, max_pixels: int, page: int | None) -> Picture:
+    """Read a page of a TIFF file's bytes."""
+    import tifffile
+
+    stream = Stream.open(data, strict=True)
+    pages = list(stream.directories())
+    chosen, count = _choose(pages, stream, page)
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        image: Any = file.pages[chosen]
+        _check(image, len(data), max_pixels)
+        images = (file.imagej_metadata or {}).get("images", 1) if file.is_imagej else 1
+        if images > max(count, 1) and page is None:
+            raise RefusedError(f"an ImageJ stack of {images} images; try saving one of them")
+        samples = _channels_last(image.asarray(), image.axes)
+        pixels, alpha = split_alpha(_plain(samples, image))
+        premultiplied = alpha is not None and 1 in image.extrasamples
+    directory = pages[chosen]
+    return Picture(
+        pixels,
+        alpha,
+        icc=_value(directory, _ICC),
+        exif=_telling(directory, stream, alone=count == 1),
+        format="TIFF",
+        xmp=_value(directory, _XMP),
+        resolution=_resolution(directory, stream),
+        premultiplied=premultiplied,
+    )
+
+
+def encode(picture: Picture) -> bytes:
+    """Make a TIFF file's bytes, compressed without loss."""
+    import tifffile
+
+    extra, order = _exif_entries(picture.exif)
+    if picture.xmp is not None:
+        extra[_XMP] = Entry(_XMP, 1, len(picture.xmp), picture.xmp, 0)
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer, byteorder=order) as file:
+        file.write(picture.samples, **_storage(picture))
+    return _with_entries(buffer.getvalue(), extra)
+
+
+def _exif_entries(exif: bytes | None) -> tuple[Directory, Order]:
+    """Take what belongs into a TIFF directory; the file has to have the same byte order."""
+    if exif is None:
+        return {}, "<"
+    try:
+        stream = Stream.open(exif, strict=False)
+        directory, _ = stream.directory(stream.first)
+    except DamagedError:
+        _log.warning("damaged EXIF: left out")
+        return {}, "<"
+    return {tag: entry for tag, entry in directory.items() if tag in _TELLING}, stream.order
+
+
+def _storage(picture: Picture) -> dict[str, Any]:
+    """Say how tifffile is to store a picture."""
+    integers = picture.pixels.dtype.kind in "iu"
+    storage: dict[str, Any] = {
+        "photometric": "rgb" if picture.channels == 3 else "minisblack",
+        "compression": "zlib",
+        "predictor": 2 if integers else None,  # ImageJ does not know the one for floats
+        "metadata": None,
+        "software": False,
+        "iccprofile": picture.icc,
+    }
+    if picture.alpha is not None:
+        storage["planarconfig"] = "contig"
+        storage["extrasamples"] = ["assocalpha" if picture.premultiplied else "unassalpha"]
+    if (resolution := picture.resolution) is not None:
+        units = {"inch": "inch", "centimetre": "centimeter", "none": "none"}
+        storage["resolution"] = (resolution.x, resolution.y)
+        storage["resolutionunit"] = units[resolution.unit]
+    return storage
+
+
+def _with_entries(data: bytes, extra: Directory) -> bytes:
+    """Append a fuller copy of a one-page file's directory, and point the file's head at it."""
+    stream = Stream.open(data, strict=True)
+    if not extra:
+        return data
+    if stream.big:
+        _log.warning("a TIFF of over 4 GB: EXIF and XMP left out")
+        return data
+    directory = stream.directory(stream.first)[0] | extra
+    place = len(data) + len(data) % 2
+    packed = pack_directory(directory, stream.order, place)
+    head = data[:4] + struct.pack(stream.order + "L", place)
+    return head + data[8:].ljust(place - 8, b"\0") + packed
+
+
+def _choose(pages: list[Directory], stream: Stream, page: int | None) -> tuple[int, int]:
+    """Find the page wanted among those that are no thumbnails or masks; and their number."""
+    full = [number for number, directory in enumerate(pages) if not _is_aside(directory, stream)]
+    if not full:
+        raise RefusedError("it has no pages; try another file")
+    if page is None and len(full) > 1:
+        raise RefusedError(f"a stack of {len(full)} pages; try naming one (page 0 is the first)")
+    if not -1 < (page or 0) < len(full):
+        raise RefusedError(f"there is no page {page}; try 0 to {len(full) - 1}")
+    return full[page or 0], len(full)
+
+
+def _is_aside(directory: Directory, stream: Stream) -> bool:
+    """Tell a thumbnail or a mask from a page."""
+    return 254 in directory and any(n & 0b101 for n in directory[254].integers(stream.order))
+
+
+def _check(image: Any, size: int, max_pixels: int) -> None:
+    """Refuse what would be too large, cut off or not understood, before it is decoded."""
+    check_size(image.imagewidth, image.imagelength, max_pixels)
+    if image.is_tiled:  # a small picture may claim to be a corner of a vast tile
+        check_size(image.tilewidth, image.tilelength, max(max_pixels, _LARGE_TILE))
+    photometric = int(image.photometric)
+    if photometric not in _PHOTOMETRICS or (
+        photometric == _YCBCR and int(image.compression) not in _JPEG_IN_TIFF
+    ):
+        kind = _OTHERS.get(photometric, f"of photometric kind {photometric}")
+        raise RefusedError(f"its colours are {kind}; try converting it to RGB")
+    if image.imagedepth > 1:
+        raise RefusedError(f"a volume of {image.imagedepth} slices; try saving one of them")
+    samples = image.samplesperpixel
+    colours = 3 if photometric in (_RGB, _YCBCR) or samples == 3 else 1
+    if not colours <= samples <= colours + 1 or (photometric == _PALETTE and samples > 1):
+        raise RefusedError(f"it has {samples} channels; try gray or RGB, with or without alpha")
+    if image.dtype is None or not (image.dtype.kind in "buif" and image.dtype.itemsize <= 8):
+        raise RefusedError("its pixels are of an unusual type; try 8-bit, 16-bit or float")
+    if image.dtype.kind in "ui" and image.dtype.itemsize > 4:
+        raise RefusedError("its pixels are 64-bit integers; try 16-bit or float")
+    ends = (a + b for a, b in zip(image.dataoffsets, image.databytecounts, strict=True))
+    if not image.dataoffsets or max(ends) > size:
+        raise RefusedError("damaged: the file is cut off; try to get it again")
+
+
+def _channels_last(array: Array, axes: str) -> Array:
+    """Bring what tifffile decoded to (H, W) or (H, W, C) in the machine's byte order."""
+    if axes == "SYX":
+        array = np.moveaxis(array, 0, -1)
+    elif axes not in ("YX", "YXS"):
+        raise RefusedError(f"its axes are {axes}; try saving a plain picture")
+    return in_memory_order(array)
+
+
+def _plain(samples: Array, image: Any) -> Array:
+    """Bring decoded samples to plain gray or RGB, of 8, 16 or 32 bits."""
+    photometric = int(image.photometric)
+    if photometric == _PALETTE:
+        return _looked_up(samples, np.asarray(image.colormap))
+    if samples.dtype == bool:
+        samples = samples.astype(np.uint8)
+    bits = image.bitspersample
+    if samples.dtype.kind == "u" and bits != 8 * samples.dtype.itemsize:
+        white = np.iinfo(samples.dtype).max
+        scaled = np.rint(samples * (white / (2.0**bits - 1)))
+        samples = scaled.astype(samples.dtype)
+    if photometric == _WHITE_IS_ZERO:
+        if samples.dtype.kind != "u" or samples.ndim > 2:
+            raise RefusedError("it is an unusual negative; try saving it with black as zero")
+        samples = np.iinfo(samples.dtype).max - samples
+    return samples
+
+
+def _looked_up(indices: Array, colours: NDArray[np.uint16]) -> Array:
+    """Apply a 16-bit (3, N) palette; 8 bits where it has no more than that."""
+    if (colours % 257 == 0).all():
+        colours = (colours // 257).astype(np.uint8)
+    elif (colours % 256 == 0).all():
+        colours = (colours // 256).astype(np.uint8)
+    return np.ascontiguousarray(colours.T)[indices]
+
+
+def _value(directory: Directory, tag: int) -> bytes | None:
+    return directory[tag].value or None if tag in directory else None
+
+
+def _telling(directory: Directory, stream: Stream, *, alone: bool) -> bytes | None:
+    """Gather what a page tells about itself as an EXIF stream."""
+    kept = {tag: entry for tag, entry in directory.items() if tag in _TELLING}
+    description = kept.get(_DESCRIPTION)
+    # A stack's description is of all its pages, and tifffile's own of the array it was given.
+    if not alone or (description and description.value.startswith(b'{"shape"')):
+        for tag in (_DESCRIPTION, *_IMAGEJ):
+            kept.pop(tag, None)
+    return pack_stream(kept, stream.order) if kept else None
+
+
+def _resolution(directory: Directory, stream: Stream) -> Resolution | None:
+    """Pixels per unit; None where a writer put 1 for want of anything better."""
+    ratios = []
+    for tag in (282, 283):
+        entry = directory.get(tag)
+        if entry is None or entry.type != 5 or entry.count != 1:
+            return None
+        top, bottom = struct.unpack(stream.order + "LL", entry.value)
+        ratios.append(top / bottom if bottom else 0.0)
+    unit = directory[296].integers(stream.order) if 296 in directory else ()
+    if min(ratios) <= 0 or ratios == [1.0, 1.0]:
+        return None
+    x, y = ratios
+    return Resolution(x, y, _UNITS.get(unit[0] if unit else 2, "inch"))
