@@ -1,0 +1,143 @@
+"""From figures to files."""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from guided_dip.errors import InputError, RunError, choices
+from guided_dip.plots.charts import curves
+from guided_dip.plots.pictures import comparison, process
+from guided_dip.runs import SavedRun, load_run
+from guided_dip.runs.layout import COMPARISON, CURVES, PROCESS
+
+DPI = 150
+LONGEST_NAME = 40  # letters, in a title
+# What the formats would otherwise have of the day and the version, by suffix.
+_METADATA = {".png": "Software", ".pdf": "CreationDate", ".svg": "Date"}
+
+
+def check_figure_file(path: Path, *, overwrite: bool = False) -> None:
+    """Find out whether `save` can write a figure there.
+
+    Parameters
+    ----------
+    path
+        A .png, .pdf or .svg file.
+    overwrite
+        Replacing a file is allowed.
+
+    Raises
+    ------
+    InputError
+        If the suffix is another, the folder is missing or read-only, or the file exists.
+    """
+    if path.suffix.lower() not in _METADATA:
+        hint = choices(path.suffix, _METADATA)
+        raise InputError(f"{path}: a figure's file cannot end in '{path.suffix}': {hint}")
+    folder = path.parent
+    if not folder.is_dir():
+        raise InputError(f"{path}: there is no folder '{folder}'; try creating it")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; try naming a file in it")
+    if path.exists() and not overwrite:
+        raise InputError(f"{path}: exists already; try another name, or --overwrite")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"{path}: the folder '{folder}' is read-only; try another")
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure, whole or not at all, replacing a file that is there.
+
+    Parameters
+    ----------
+    figure
+        What to write.
+    path
+        A .png, .pdf or .svg file.
+
+    Raises
+    ------
+    RunError
+        If it cannot be written.
+    """
+    suffix = path.suffix.lower()
+    data = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "guided-dip"}):
+        figure.savefig(data, format=suffix[1:], dpi=DPI, metadata={_METADATA[suffix]: None})
+    temporary = path.with_name(f".guided-dip-{secrets.token_hex(8)}.tmp")
+    try:
+        temporary.write_bytes(data.getvalue())
+        temporary.replace(path)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            raise RunError(f"{path}: cannot be written ({error.strerror})") from error
+        raise
+
+
+def redraw(folder: Path) -> tuple[Path, ...]:
+    """Draw the figures of a run folder from what is saved there.
+
+    Parameters
+    ----------
+    folder
+        A finished run.
+
+    Returns
+    -------
+    tuple of Path
+        The files that were written.
+
+    Raises
+    ------
+    InputError
+        If it is not the folder of a finished run, or damaged.
+    """
+    run = load_run(folder)
+    drawings: dict[str, Callable[[SavedRun], Figure]] = {COMPARISON: _comparison}
+    if run.records:
+        drawings[CURVES] = _curves
+    if run.summary.snapshots:
+        drawings[PROCESS] = _process
+    for name, draw in drawings.items():
+        save(draw(run), folder / name)
+    return tuple(folder / name for name in drawings)
+
+
+def _title(run: SavedRun) -> str:
+    what = [run.summary.supervision, run.summary.backbone]
+    if run.summary.oracle:
+        what.append("oracle: its guides are drawn from the clean image")
+    name = run.summary.source.name
+    if len(name) > LONGEST_NAME:
+        name = f"{name[: LONGEST_NAME // 2]}\N{HORIZONTAL ELLIPSIS}{name[-LONGEST_NAME // 2 :]}"
+    return f"{name} ({', '.join(what)})"
+
+
+def _curves(run: SavedRun) -> Figure:
+    return curves(run.records, run.summary.plan, title=_title(run))
+
+
+def _process(run: SavedRun) -> Figure:
+    made = zip(run.summary.snapshots, run.snapshots, strict=True)
+    return process([(shot.step, pixels, shot.psnr) for shot, pixels in made], title=_title(run))
+
+
+def _comparison(run: SavedRun) -> Figure:
+    return comparison(
+        run.input,
+        run.restored,
+        run.clean,
+        scores_before=run.summary.scores_before,
+        scores=run.summary.scores,
+        title=_title(run),
+    )
