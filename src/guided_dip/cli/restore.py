@@ -1,0 +1,112 @@
+"""``guided-dip restore``: the main job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from guided_dip.cli.job import Job, carry_out
+from guided_dip.cli.settings import make_settings
+
+
+def restore(
+    image: Annotated[Path, typer.Argument(metavar="IN", help="The noisy picture.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="OUT", help="Where the restored picture goes."),
+    ] = None,
+    noise: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|gaussian:SIGMA",
+            help="Noise of the picture, SIGMA of 255; auto estimates it.  [default: auto]",
+        ),
+    ] = None,
+    supervision: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="recorrupted-guides, observation-guides, observation (plain DIP) or clean-guides "
+            "(the report's experiment: IN is taken as clean).  [default: recorrupted-guides]",
+        ),
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="skip, unet, segnet or your own module:callable.  [default: skip]"
+        ),
+    ] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Beta schedule, cosine or linear.  [default: cosine]"),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Iterations in all.  [default: by effort and size]"),
+    ] = None,
+    stopping: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Early-stopping rule to compare with: none, es-wmv or es-emv.  [default: none]",
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="Of every random draw.  [default: 0]")
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.  [default: auto]"),
+    ] = None,
+    effort: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="fast, balanced or best.  [default: balanced]"),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The report's experiment, as its text (report) or its code (author) has it.",
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="YAML settings, such as the config.yaml of a run."),
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any setting; may be repeated."),
+    ] = None,
+    clean: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The clean picture, to score with and nothing else."),
+    ] = None,
+    run_dir: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Keep the run: config, records, summary, plots."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a file or a run that exists.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the result as JSON on stdout.")
+    ] = False,
+) -> None:
+    """Restore one noisy picture. Presets give way to --config, that to options, they to --set."""
+    options = {
+        "noise": noise,
+        "supervision": supervision,
+        "backbone": backbone,
+        "schedule": schedule,
+        "steps": steps,
+        "stopping": stopping,
+        "seed": seed,
+        "device": device,
+        "effort": effort,
+    }
+    settings = make_settings(options, preset=preset, file=config, assignments=assignments or [])
+    job = Job(image, output, clean, run_dir, overwrite=overwrite, quiet=quiet, as_json=as_json)
+    carry_out(job, settings)

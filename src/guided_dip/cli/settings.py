@@ -1,0 +1,73 @@
+"""From options to a config: preset < config file < options < --set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from guided_dip.config import Config
+
+
+def make_settings(
+    options: Mapping[str, Any],
+    *,
+    preset: str | None,
+    file: Path | None,
+    assignments: Sequence[str],
+) -> Config:
+    """Join what was said about the settings, and validate it.
+
+    Parameters
+    ----------
+    options
+        Settings that have an option of their own; None where it was not given.
+    preset
+        The report's experiment to begin with, ``report`` or ``author``.
+    file
+        A config file; only the settings it names count.
+    assignments
+        ``key=value`` each, the value as YAML has it.
+
+    Raises
+    ------
+    InputError
+        If a name or a value is not allowed.
+    """
+    from guided_dip.config import load, make_config
+
+    if preset is not None:
+        _check_preset(preset, options.get("effort"))
+    values: dict[str, Any] = {}
+    if file is not None:
+        values |= load(file).model_dump(exclude_unset=True)
+    values |= {key: value for key, value in options.items() if value is not None}
+    for assignment in assignments:
+        values |= _assigned(assignment)
+    return make_config(values, preset=preset)
+
+
+def _check_preset(preset: str, effort: str | None) -> None:
+    from guided_dip.config import EFFORTS, PRESETS
+    from guided_dip.errors import InputError, choices
+
+    presets = [name for name in PRESETS if name not in EFFORTS]
+    if preset not in presets:
+        raise InputError(f"unknown preset '{preset}': {choices(preset, presets)}")
+    if effort is not None:
+        raise InputError("--effort and --preset are both given: try one of the two")
+
+
+def _assigned(assignment: str) -> dict[str, Any]:
+    import yaml
+
+    from guided_dip.errors import InputError
+
+    key, equals, text = assignment.partition("=")
+    if not equals:
+        raise InputError(f"--set {assignment}: there is no '='; try --set count=3")
+    try:
+        return {key.strip(): yaml.safe_load(text)}
+    except yaml.YAMLError:
+        raise InputError(f"--set {assignment}: '{text}' is no YAML value; try quoting it") from None
