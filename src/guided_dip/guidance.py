@@ -66,7 +66,7 @@ class Stage:
 class Plan:
     """The stages of a fit, from most to least noisy."""
 
-    supervision: Supervision
+    supervision: str
     schedule: str
     stages: tuple[Stage, ...]
 
@@ -165,7 +165,7 @@ def recorruption(sigma_t: float, sigma: float) -> float:
 
 
 def make_plan(
-    supervision: Supervision,
+    supervision: str,
     schedule: Schedule,
     *,
     steps: int,

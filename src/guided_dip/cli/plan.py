@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from guided_dip.cli.console import give
 
 if TYPE_CHECKING:
-    from guided_dip.guidance import Plan, Stage, Supervision
+    from guided_dip.guidance import Plan, Stage
 
 # (steps, count) where they are not given: the report's, and what recorrupted guides begin with.
 REPORT = (2000, 20)
@@ -72,7 +72,7 @@ def plan(
     usual = RECORRUPTED if supervision == "recorrupted-guides" else REPORT
     betas = make_schedule(schedule, lower_clip=LOWER_CLIP)
     made = make_plan(
-        cast("Supervision", supervision),  # which make_plan checks
+        supervision,
         betas,
         steps=usual[0] if steps is None else steps,
         count=usual[1] if count is None else count,
