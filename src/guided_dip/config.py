@@ -259,8 +259,8 @@ class Effort:
 
 _EFFORTS = {
     "fast": Effort(400, {"width": 32, "scales": 4, "skip_channels": 16}),
-    "balanced": Effort(1200, {"width": 64, "scales": 4, "skip_channels": 32}),
-    "best": Effort(2400, {"width": 64, "scales": 4, "skip_channels": 32}),
+    "balanced": Effort(800, {"width": 32, "scales": 4, "skip_channels": 16}),
+    "best": Effort(1600, {"width": 32, "scales": 4, "skip_channels": 16}),
 }
 
 
@@ -281,7 +281,7 @@ def fill_in(config: Config, *, pixels: int, sigma: float | None) -> Config:
     effort = _EFFORTS[config.effort]
     shrink = min(1.0, 128 * 128 / pixels) ** 0.4
     own_network = config.backbone == "skip" and config.supervision == "recorrupted-guides"
-    by_noise = 0.5 if sigma is None else min(1.0, max(0.5, sigma * 255 / 50))
+    by_noise = 0.8 if sigma is None else min(1.0, max(0.8, sigma * 255 / 50))
     filled: dict[str, Any] = {
         "steps": max(1, round(effort.steps * shrink)),
         "backbone_options": effort.skip if own_network else {},
