@@ -164,11 +164,33 @@ def test_a_clean_picture_is_given_back():
 
 
 def test_float_pixels_outside_the_range_are_kept():
-    image = noisy(dtype=np.float32) * 3 - 1
-    result = restore(image, noise="gaussian:25", supervision="recorrupted-guides", **TINY)
-    assert result.image.dtype == np.float32
     given_back = restore(np.full((9, 9), 7.5), **TINY)
     np.testing.assert_array_equal(given_back.image, np.full((9, 9), 7.5, np.float32))
+
+
+@pytest.mark.parametrize(("low", "size"), [(-3.0, 8.0), (0.0, 40.0), (-1.0, 1.5)])
+def test_float_pixels_outside_the_range_are_restored(low, size):
+    """A network ends in a sigmoid, and yet values far from [0, 1] come back as they should."""
+    shape = (32, 32)
+    rng = np.random.default_rng(0)
+    clean = low + size * (picture(shape) - 0.2) / 0.6
+    noisy = clean + 0.1 * size * rng.standard_normal(shape)
+    options = {"width": 16, "scales": 2}
+    given = {"backbone_options": options, "threads": 1, "steps": 300}
+    result = restore(noisy, noise=f"gaussian:{25.5 * size}", **given)
+    before, after = (np.mean((x - clean) ** 2) for x in (noisy, result.image))
+    assert after < 0.7 * before
+    assert result.image.max() > low + 0.7 * size
+    assert result.image.min() < low + 0.3 * size
+
+
+def test_noise_beyond_the_range_alone_changes_no_scale():
+    image = np.clip(picture((32, 32)) * 3 - 1, 0, 1)
+    noisy = image + 50 / 255 * np.random.default_rng(0).standard_normal(image.shape)
+    assert noisy.min() < -0.3
+    assert noisy.max() > 1.3
+    restoration = prepare(noisy, make_config(TINY | {"noise": "gaussian:50"}))
+    assert restoration.span == (0.0, 1.0)
 
 
 def test_stopping_gives_the_iterate_of_least_variance():

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -117,7 +117,8 @@ def prepare(
         pixels = _checked(image, "image")
     noise = _noise_of(pixels, config)
     device = resolve_device(config.device)
-    sigma = None if noise is None else noise.sigma
+    span = _span_of(pixels, 0.0 if noise is None else noise.sigma)
+    sigma = None if noise is None else noise.sigma / span.size
     pixel_count = pixels.shape[0] * pixels.shape[1]
     resolved = configs.fill_in(config, pixels=pixel_count, sigma=sigma).replace(
         noise=config.noise if noise is None or config.noise != "auto" else str(noise),
@@ -127,7 +128,7 @@ def prepare(
         jitter=backbones.find(config.backbone).jitter if config.jitter is None else config.jitter,
     )
     dtype = np.dtype(np.float32) if image.dtype.kind == "f" else image.dtype
-    return Restoration(resolved, pixels, dtype, image.shape, noise, reference)
+    return Restoration(resolved, pixels, dtype, image.shape, noise, reference, span)
 
 
 def _checked(image: NDArray[Any], name: str) -> NDArray[np.float32]:
@@ -149,6 +150,27 @@ def _checked(image: NDArray[Any], name: str) -> NDArray[np.float32]:
     if not np.isfinite(pixels).all():
         raise InputError(f"the {name} holds NaN or infinite pixels: replace them first")
     return pixels
+
+
+class Span(NamedTuple):
+    """The values an image covers: `low` to ``low + size``. Networks end in a sigmoid, in [0, 1]."""
+
+    low: float = 0.0
+    size: float = 1.0
+
+
+WHITE = Span()
+
+
+def _span_of(pixels: NDArray[np.float32], sigma: float) -> Span:
+    """Return [0, 1], or more where the image itself, and not only its noise, goes beyond it."""
+    lowest, highest = np.quantile(pixels, [0.001, 0.999])
+    low = min(0.0, float(lowest) + 4 * sigma)
+    high = max(1.0, float(highest) - 4 * sigma)
+    # Room for what the quantiles and the noise hide, only where [0, 1] is left at all.
+    margin = 0.1 * (high - low)
+    low, high = (low - margin if low < 0 else 0.0), (high + margin if high > 1 else 1.0)
+    return Span(low, high - low)
 
 
 def _noise_of(pixels: NDArray[np.float32], config: Config) -> NoiseModel | None:
@@ -178,6 +200,8 @@ class Restoration:
         Noise model the supervision reckons with, if it needs one.
     clean : (H, W, C) float32 or None
         Scoring only.
+    span
+        The values the image covers; inside the fit they are mapped to [0, 1].
     """
 
     config: Config
@@ -186,6 +210,7 @@ class Restoration:
     shape: tuple[int, ...]
     noise: NoiseModel | None
     clean: NDArray[np.float32] | None = None
+    span: Span = WHITE
     plan: Plan = field(init=False)
     note: str = field(init=False, default="")
 
@@ -207,17 +232,22 @@ class Restoration:
             start=c.start,
             end=c.end,
             scale=c.scale,
-            sigma=None if self.noise is None else max(self.noise.sigma, LEAST_SIGMA),
+            sigma=None if self.noise is None else max(self._sigma, LEAST_SIGMA),
             a_start=c.a_start,
             a_end=c.a_end,
         )
+
+    @property
+    def _sigma(self) -> float:
+        """Noise level where the span is [0, 1]; 0 if the supervision needs to know none."""
+        return 0.0 if self.noise is None else self.noise.sigma / self.span.size
 
     @property
     def _is_clean(self) -> bool:
         return (
             self.config.supervision == "recorrupted-guides"
             and self.noise is not None
-            and self.noise.sigma < LEAST_SIGMA
+            and self._sigma < LEAST_SIGMA
         )
 
     def run(self, on_step: Callable[[Record], None] | None = None) -> Result:
@@ -244,7 +274,7 @@ class Restoration:
             record = self._record(step, time.perf_counter() - began)
             records.append(record)
             if step.index in marks:
-                snapshots.append((step.index, _to_pixels(fit.estimate(SNAPSHOT_DRAWS))))
+                snapshots.append((step.index, self._pixels_of(fit.estimate(SNAPSHOT_DRAWS))))
             if on_step is not None:
                 on_step(record)
             if stopping is not None and stopping.update(step.output):
@@ -254,7 +284,7 @@ class Restoration:
         else:
             estimate, stopped_at = fit.estimate(), None
         seconds = time.perf_counter() - began
-        pixels = _to_pixels(estimate)
+        pixels = self._pixels_of(estimate)
         return self._result(pixels, tuple(records), tuple(snapshots), seconds, stopped_at)
 
     def seconds_per_step(self) -> float:
@@ -269,7 +299,8 @@ class Restoration:
     def _fit(self) -> Fit:
         c = self.config
         device = torch.device(c.device)
-        y = torch.from_numpy(self.pixels.transpose(2, 0, 1)[None].copy()).to(device)
+        spread = (self.pixels - np.float32(self.span.low)) / np.float32(self.span.size)
+        y = torch.from_numpy(spread.transpose(2, 0, 1)[None].copy()).to(device)
         network = self._network(y.shape[1])
         settings = FitSettings(
             **{name: getattr(c, name) for name in FitSettings.__dataclass_fields__}
@@ -292,7 +323,7 @@ class Restoration:
 
     def _supervision(self, y: Tensor) -> supervisions.Supervision:
         c = self.config
-        sigma = 0.0 if self.noise is None else self.noise.sigma
+        sigma = self._sigma
         if c.supervision == "recorrupted-guides":
             return supervisions.RecorruptedGuides(y, self.plan, sigma=sigma, seed=c.seed)
         z = self._z(y)
@@ -324,7 +355,7 @@ class Restoration:
                 f"the fit diverged at step {step.index} (its loss is {loss}): try a smaller "
                 f"learning rate than {self.config.learning_rate:g}"
             )
-        score = None if self._scoring is None else self._scoring.psnr(_to_pixels(step.output))
+        score = None if self._scoring is None else self._scoring.psnr(self._pixels_of(step.output))
         return Record(
             step.index,
             step.stage,
@@ -334,6 +365,11 @@ class Restoration:
             seconds,
             score,
         )
+
+    def _pixels_of(self, image: Tensor) -> NDArray[np.float32]:
+        """Turn a (1, C, H, W) tensor of the fit into an (H, W, C) array in the image's values."""
+        array: NDArray[np.float32] = image[0].permute(1, 2, 0).float().cpu().numpy()
+        return array * np.float32(self.span.size) + np.float32(self.span.low)
 
     def _scores(self, pixels: NDArray[np.float32]) -> Scores | None:
         return None if self._scoring is None else self._scoring.scores(pixels)
@@ -368,8 +404,3 @@ def _snapshot_steps(steps: int) -> frozenset[int]:
     [9, 19, 29, 39, 49, 59, 69, 79]
     """
     return frozenset(steps * (k + 1) // SNAPSHOTS - 1 for k in range(SNAPSHOTS)) - {-1}
-
-
-def _to_pixels(image: Tensor) -> NDArray[np.float32]:
-    """Turn a (1, C, H, W) tensor into an (H, W, C) array."""
-    return image[0].permute(1, 2, 0).float().cpu().numpy()
