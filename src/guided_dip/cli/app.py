@@ -19,6 +19,7 @@ from guided_dip.cli.console import give, one_line, tell
 from guided_dip.cli.diffuse import diffuse
 from guided_dip.cli.info import info
 from guided_dip.cli.plan import plan
+from guided_dip.cli.reproduce import reproduce
 from guided_dip.cli.restore import restore
 from guided_dip.errors import InputError, RunError
 
@@ -28,7 +29,7 @@ TERMINATED = 128 + signal.SIGTERM
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
-for command in (restore, plan, diffuse, info):
+for command in (restore, plan, diffuse, reproduce, info):
     app.command()(command)
 
 

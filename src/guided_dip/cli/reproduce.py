@@ -1,0 +1,246 @@
+"""``guided-dip reproduce``: the report's experiment, its tables and figures, with one command."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from guided_dip.cli.console import duration, give, notes, tell
+from guided_dip.cli.progress import EVERY
+from guided_dip.cli.settings import make_settings
+
+if TYPE_CHECKING:
+    from guided_dip.experiments.board import Outcome, Progress
+
+# What has options of its own here, for it differs between the runs of a study.
+AXES = {
+    "backbone": "--rows",
+    "schedule": "--rows",
+    "supervision": "--supervision",
+    "noise_convention": "--noise-convention",
+    "seed": "--seeds",
+}
+
+
+def reproduce(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="The study: runs and page.")
+    ],
+    image: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A clean picture.  [default: one of scikit-image's]"),
+    ] = None,
+    seeds: Annotated[int, typer.Option(metavar="N", min=1, help="Runs of each row.")] = 1,
+    preset: Annotated[
+        str, typer.Option(metavar="NAME", help="report (as its text has it) or author (its code).")
+    ] = "report",
+    rows: Annotated[
+        str,
+        typer.Option(
+            metavar="LIST",
+            help="Rows, such as dip-unet,unet-cosine, or words of them, such as unet or cosine.  "
+            "[default: all six]",
+        ),
+    ] = "",
+    supervision: Annotated[
+        str,
+        typer.Option(
+            metavar="LIST", help="Supervisions to compare, such as clean-guides,observation-guides."
+        ),
+    ] = "clean-guides",
+    noise_convention: Annotated[
+        str, typer.Option(metavar="LIST", help="Noise conventions: offset, centred, unbiased.")
+    ] = "offset",
+    steps: Annotated[
+        int | None, typer.Option(metavar="N", help="Iterations of each run.  [default: 2000]")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="auto, float32 or bfloat16.  [default: float32]"),
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any setting; may be repeated."),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Runs at once.  [default: one a GPU, else one a core]"
+        ),
+    ] = None,
+    redraw: Annotated[
+        bool, typer.Option("--redraw", help="Draw the page again from what is saved; run nothing.")
+    ] = False,
+    no_pictures: Annotated[
+        bool,
+        typer.Option("--no-pictures", help="Leave the picture and its restorations out."),
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a study of something else.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the results as JSON on stdout.")
+    ] = False,
+) -> None:
+    """Repeat the report's experiment. An interrupted study goes on; a finished run is kept."""
+    from guided_dip.experiments import report
+
+    outcomes: tuple[Outcome, ...] = ()
+    with notes(quiet=quiet):
+        if redraw:
+            report.check_study_folder(output, None)
+        else:
+            from guided_dip.experiments.rows import make_arms, select_rows
+
+            options = {"steps": steps, "device": device, "precision": precision}
+            settings = _settings(options, preset, assignments or [])
+            source, pixels = report.open_picture(image)
+            study = report.Study(
+                preset=preset, settings=settings, picture=source.name, sha256=source.sha256
+            )
+            arms = make_arms(_listed(supervision), _listed(noise_convention))
+            specs = report.make_specs(study, select_rows(_listed(rows)), arms, seeds)
+            report.check_study_folder(output, study, overwrite=overwrite)
+            inputs = report.make_inputs(source, pixels, study)
+            with study_progress(quiet=quiet) as update:
+                outcomes = report.reproduce(
+                    study, specs, inputs, output, workers=workers, on_progress=update
+                )
+        _check_any(outcomes)
+        results = _draw(output, pictures=not no_pictures)
+    if as_json:
+        give(json.dumps(results))
+    elif not quiet:
+        give(_conclusion(output, results))
+    _check_failures(outcomes)
+
+
+def _listed(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _settings(options: dict[str, Any], preset: str, assignments: Sequence[str]) -> dict[str, Any]:
+    """Return what the options change of the preset."""
+    from guided_dip.errors import InputError
+
+    wanted = make_settings(options, preset=preset, file=None, assignments=assignments).model_dump()
+    base = make_settings({}, preset=preset, file=None, assignments=[]).model_dump()
+    changed = {key: value for key, value in wanted.items() if value != base[key]}
+    for key in AXES:
+        if key in changed:
+            raise InputError(f"--set {key}: differs between the rows; try {AXES[key]}")
+    return changed
+
+
+def _draw(folder: Path, *, pictures: bool) -> dict[str, Any]:
+    from guided_dip.experiments.page import draw_page
+
+    return draw_page(folder, pictures=pictures)
+
+
+def _conclusion(folder: Path, results: dict[str, Any]) -> str:
+    lines = []
+    for arm in results["arms"]:
+        lines.append(f"{arm['arm']} ({arm['saw']}):")
+        for row in arm["rows"]:
+            finals = [run["final_psnr"] for run in row["runs"]]
+            mean = sum(finals) / len(finals)
+            said = f", report {row['reported']['final_psnr']:.2f}" if row["reported"] else ""
+            lines.append(f"  {row['row']:<14}final PSNR {mean:.2f} dB{said}")
+        verdicts = [f"({claim['claim']}) {claim['verdict']}" for claim in arm["claims"]]
+        lines.append(f"  claims: {', '.join(verdicts)}")
+    return "\n".join([*lines, f"{folder / 'report.html'}: the page"])
+
+
+def _check_any(outcomes: Sequence[Outcome]) -> None:
+    if outcomes and all(outcome.state == "failed" for outcome in outcomes):
+        _check_failures(outcomes)
+
+
+def _check_failures(outcomes: Sequence[Outcome]) -> None:
+    from guided_dip.errors import RunError
+
+    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
+    if failed:
+        told = "; ".join(f"{outcome.name}: {outcome.error}" for outcome in failed)
+        raise RunError(f"{len(failed)} of {len(outcomes)} runs failed: {told}")
+
+
+@contextmanager
+def study_progress(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
+    """Show how a study goes: a bar where there is a terminal, else a line now and then.
+
+    Parameters
+    ----------
+    quiet
+        Show nothing.
+
+    Yields
+    ------
+    Callable
+        To be called with each `Progress`.
+    """
+    if quiet:
+        yield lambda _: None
+    elif sys.stderr.isatty():
+        with _bar() as update:
+            yield update
+    else:
+        yield _Lines()
+
+
+class _Lines:
+    """A line about the study every ten seconds."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + EVERY
+
+    def __call__(self, progress: Progress) -> None:
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + EVERY
+        tell(
+            f"run {progress.runs_done}/{progress.runs} done, step {progress.steps_done}/"
+            f"{progress.steps}, {_left(progress)} left"
+        )
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[Progress], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (
+        TextColumn("run {task.fields[runs]} done"),
+        BarColumn(),
+        TextColumn("step {task.completed:.0f}/{task.total:.0f}"),
+        TextColumn("{task.fields[left]} left"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=1, runs="0", left="-")
+
+        def update(now: Any) -> None:
+            bar.update(
+                task,
+                completed=now.steps_done,
+                total=now.steps,
+                runs=f"{now.runs_done}/{now.runs}",
+                left=_left(now),
+            )
+
+        yield update
+
+
+def _left(progress: Progress) -> str:
+    return "-" if progress.seconds_left is None else duration(progress.seconds_left)
