@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from guided_dip.errors import InputError
-from guided_dip.experiments.claims import STATEMENTS, judge, judge_report
+from guided_dip.experiments.claims import STATEMENTS, decimal, judge, judge_report
 from guided_dip.experiments.rows import ROWS, Arm, every_arm, make_arms, select_rows
 from guided_dip.experiments.scores import (
     ArmNumbers,
@@ -109,8 +109,8 @@ def test_one_false_comparison_refutes_a_claim_and_no_other(letter, changes):
 def test_a_missing_row_leaves_a_claim_undecided(letter, missing):
     found = {claim.letter: claim for claim in judge(arm(**{missing: None}))}
     assert found[letter].verdict == "undecided"
-    assert missing.replace("_", "-") in found[letter].words
-    assert "no figure" in found[letter].words
+    assert missing.replace("_", "-") in "\n".join(found[letter].lines)
+    assert "no figure" in "\n".join(found[letter].lines)
 
 
 def test_no_rows_at_all_decide_nothing():
@@ -141,7 +141,7 @@ def test_a_picture_without_green_has_none_to_lose():
     numbers = arm(**{row.key.replace("-", "_"): {"original": gray} for row in ROWS})
     (claim,) = [claim for claim in judge(numbers) if claim.letter == "f"]
     assert claim.verdict == "undecided"
-    assert "no green to lose" in claim.words
+    assert "no green to lose" in "\n".join(claim.lines)
 
 
 def test_a_gray_picture_leaves_colours_undecided():
@@ -226,3 +226,20 @@ def test_dip_rows_are_one_draw_at_t_40_or_the_observation():
     assert honest.home(guided) == honest
     assert Arm("observation").home(guided) is None
     assert "count" not in ARM.settings(guided)
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "signed", "text"),
+    [
+        (-0.4, 0, True, "0"),
+        (-0.0, 2, False, "0.00"),
+        (0.004, 2, True, "0.00"),
+        (1.5, 1, True, "+1.5"),
+        (1.5, 1, False, "1.5"),
+        (-1.5, 1, True, "\N{MINUS SIGN}1.5"),
+        (-1.5, 1, False, "\N{MINUS SIGN}1.5"),
+        (1999.0, 0, False, "1999"),
+    ],
+)
+def test_decimals(value, digits, signed, text):
+    assert decimal(value, digits, signed=signed) == text

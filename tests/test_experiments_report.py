@@ -319,16 +319,22 @@ def test_without_pictures_only_numbers_curves_and_diagrams_appear(study, tmp_pat
 
 def test_a_document_in_both_forms():
     document = Document("A & <b>", [Heading("x_0 * y"), Paragraph("text", "so.")])
-    document.blocks.append(Table("all", ["a", "b|c"], [["1\n2", "<i>"]]))
+    document.blocks.append(Table("all", ["a", "b|c"], [["1", "<i>\n2"]]))
     assert "<h1>A &amp; &lt;b&gt;</h1>" in to_html(document)
-    assert "<td>&lt;i&gt;</td>" in to_html(document)
+    assert "<td>&lt;i&gt;<br>2</td>" in to_html(document)
     assert to_markdown(document, "f").split("\n\n") == [
         r"# A \& \<b\>",
         r"## x\_0 \* y",
         "**so.** text",
         "all",
-        "| a | b\\|c |\n| --- | ---: |\n| 1 2 | \\<i\\> |\n",
+        "| a | b\\|c |\n| --- | ---: |\n| 1 | \\<i\\><br>2 |\n",
     ]
+
+
+@pytest.mark.parametrize(("columns", "kind"), [(3, "numeric"), (11, "numeric wide")])
+def test_tables_of_many_columns_are_set_smaller(columns, kind):
+    table = Table("t", ["a"] * columns, [["1"] * columns])
+    assert f'<table class="{kind}">' in to_html(Document("t", [table]))
 
 
 # The diagrams

@@ -10,7 +10,7 @@ import pytest
 
 from guided_dip.errors import InputError
 from guided_dip.experiments import runner
-from guided_dip.experiments.board import read_index
+from guided_dip.experiments.board import locked, read_index
 from guided_dip.experiments.runner import Input, RunSpec, run_all
 from guided_dip.runs import Source, load_run
 
@@ -130,6 +130,37 @@ def test_the_index_remembers_the_runs_of_earlier_calls(tmp_path):
     (tmp_path / "index.json").write_text("{")
     with pytest.raises(InputError, match="no index of runs"):
         run(specs_of(1), tmp_path)
+
+
+def _hold(folder, held, go):
+    with locked(folder):
+        held.set()
+        go.wait(60)
+
+
+def test_two_processes_cannot_compute_in_one_folder(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    held, go = context.Event(), context.Event()
+    other = context.Process(target=_hold, args=(tmp_path, held, go))
+    other.start()
+    try:
+        assert held.wait(60)
+        with pytest.raises(InputError, match="another call is computing this study"):
+            run(specs_of(1), tmp_path)
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+        other.kill()  # what it held is free at once
+        other.join()
+    finally:
+        other.kill()
+        other.join()
+    assert states(run(specs_of(1), tmp_path)) == ["done"]
+
+
+def test_a_process_may_lock_twice(tmp_path):
+    with locked(tmp_path), locked(tmp_path):
+        pass
+    with locked(tmp_path):
+        pass
 
 
 def test_a_failure_in_the_middle_leaves_nothing_that_looks_finished(tmp_path, monkeypatch):

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
 from guided_dip.config import fill_in
-from guided_dip.errors import InputError, RunError
+from guided_dip.errors import InputError
 from guided_dip.experiments.worker import Task
+from guided_dip.files import write_whole
 
 INDEX = "index.json"
+LOCK = ".lock"
 
 State = Literal["waiting", "running", "kept", "done", "failed"]
 
@@ -64,15 +67,35 @@ class Progress:
 _ENTRIES = TypeAdapter(list[Outcome])
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from computing in a study's folder; a killed one holds nothing back.
+
+    Parameters
+    ----------
+    folder
+        Of the study.
+
+    Raises
+    ------
+    InputError
+        If another process is at work there, or the folder cannot be written to.
+    """
+    # The same process may lock what it has locked already.
+    lock = FileLock(folder / LOCK, timeout=0, is_singleton=True)
     try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+        lock.acquire()
+    except Timeout:
+        raise InputError(
+            f"{folder}: another call is computing this study; try again when it is done, or "
+            "another folder"
+        ) from None
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise RunError(f"{path}: cannot be written ({error.strerror})") from error
+        raise InputError(f"{folder}: cannot be written to ({error.strerror})") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def read_index(folder: Path) -> dict[str, Outcome]:
@@ -172,7 +195,7 @@ class Board:
             asdict(entry) | ({"state": "done"} if entry.state == "kept" else {})
             for _, entry in sorted(entries.items())
         ]
-        write_text(self._folder / INDEX, json.dumps({"runs": listed}, indent=1) + "\n")
+        write_whole(self._folder / INDEX, json.dumps({"runs": listed}, indent=1) + "\n")
 
     def _tell(self) -> None:
         if self._on_progress is not None:

@@ -107,10 +107,10 @@ class Claim:
         return "holds" if truths and all(truths) else "undecided"
 
     @property
-    def words(self) -> str:
-        """The numbers in words."""
+    def lines(self) -> tuple[str, ...]:
+        """The numbers in words, a line a part."""
         marks = {True: "true", False: "false", None: "open"}
-        return "; ".join(f"{part.words} ({marks[part.truth]})" for part in self.parts) + "."
+        return tuple(f"{part.words} ({marks[part.truth]})" for part in self.parts)
 
 
 def judge(arm: ArmNumbers) -> tuple[Claim, ...]:
@@ -205,7 +205,9 @@ def _better(arm: ArmNumbers, one: str, other: str, measure: Measure) -> Part:
     margin = first.value - second.value
     d, unit = measure.digits, measure.unit
     words = f"{one} {first.value:.{d}f} against {other} {second.value:.{d}f}{unit}"
-    return Part(f"{words}: {_signed(margin, d)}, spread {spread:.{d}f}", margin, spread)
+    return Part(
+        f"{words}: {decimal(margin, d, signed=True)}, spread {spread:.{d}f}", margin, spread
+    )
 
 
 def _above(
@@ -223,7 +225,7 @@ def _above(
     if mean is None:
         return Part(f"{key}: no figure")
     spread, d = _spread(arm, mean, measure), measure.digits
-    said = f"{key} {words} {mean.value:.{d}f}{measure.unit}, spread {spread:.{d}f}"
+    said = f"{key} {words} {decimal(mean.value, d)}{measure.unit}, spread {spread:.{d}f}"
     side = "above" if sign > 0 else "below"
     asked = f", asked: {side} {bar_at:g}" if bar else ""
     return Part(said + asked, sign * (mean.value - bar_at), spread)
@@ -242,8 +244,26 @@ def _spread(arm: ArmNumbers, mean: Mean, measure: Measure) -> float:
     return max(known, default=measure.usual)
 
 
-def _signed(value: float, digits: int) -> str:
-    return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+def decimal(value: float, digits: int, *, signed: bool = False) -> str:
+    """Write a number with a true minus sign, and zero without a sign.
+
+    Parameters
+    ----------
+    value
+        The number.
+    digits
+        After the point.
+    signed
+        Whether what is above zero has a plus sign.
+
+    Examples
+    --------
+    >>> decimal(1.25, 1, signed=True), decimal(-0.04, 1, signed=True)
+    ('+1.2', '0.0')
+    """
+    rounded = round(value, digits) or 0.0
+    sign = "+" if signed and rounded else ""
+    return f"{rounded:{sign}.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _of_255(sigma: float | None) -> float | None:

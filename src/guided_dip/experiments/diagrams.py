@@ -200,7 +200,9 @@ def _boxes(guided: Example, picture: str) -> dict[str, _Box]:
     convention = () if recorrupted else (f"noise_convention = {c.noise_convention}",)
     guide = (f"supervision = {c.supervision}", *convention)
     source = "y + a η, drawn each step" if recorrupted else "z ~ N(0, I)"
-    anew = () if recorrupted else (f"redraw_z = {c.redraw_z}",)
+    drawn = (
+        (f"seed = {c.seed}",) if recorrupted else (f"redraw_z = {c.redraw_z}", f"seed = {c.seed}")
+    )
     fit = (f"optimizer = {c.optimizer}", f"learning_rate = {c.learning_rate:g}",
            f"rebuild_optimizer = {c.rebuild_optimizer}")  # fmt: skip
     schedule = (f"schedule = {c.schedule}", f"lower_clip = {c.lower_clip:g}")
@@ -214,9 +216,9 @@ def _boxes(guided: Example, picture: str) -> dict[str, _Box]:
         "guides": _Box(5.0, 3.0, f"Forward process: {len(plan)} guides", guide, 3.3),
         "loss": _Box(9.0, 3.0, "mean squared error"),
         "fit": _Box(12.6, 3.0, "Update of θ", fit, 2.7),
-        "z": _Box(5.0, 0.85, source, anew),
+        "z": _Box(5.0, 0.85, source, drawn),
         "network": _Box(9.0, 0.85, "Network f_θ", (f"backbone = {c.backbone}",)),
-        "result": _Box(12.6, 0.85, "Restoration f_θ", (f"seed = {c.seed}",), 2.0),
+        "result": _Box(12.6, 0.85, "Restoration f_θ", width=2.0),
     }
 
 

@@ -31,7 +31,7 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Table:
-    """A table: plain cells, the first column names the line."""
+    """A table: cells of one line or more, the first column names the line."""
 
     caption: str
     heads: Sequence[str]
@@ -69,6 +69,8 @@ class Document:
         return [block for block in self.blocks if isinstance(block, Picture)]
 
 
+WIDE = 10  # columns; tables of more are set smaller
+
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1d2730; --paper: #ffffff; --faint: #d5dbe1;
   --band: #f4f6f8; --link: #1f4e79; }
@@ -84,6 +86,8 @@ caption, figcaption { text-align: left; font-size: 0.86rem; padding: 0.3rem 0; }
 th, td { padding: 0.3rem 0.6rem; border: 1px solid var(--faint); text-align: left;
   vertical-align: top; }
 .numeric td { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+.wide { font-size: 0.75rem; } .wide th, .wide td { padding: 0.25rem 0.35rem; }
+.numeric th[scope=row] { white-space: nowrap; }
 thead th, tbody tr:nth-child(even) { background: var(--band); }
 figure { margin: 1.2rem 0; } figure img { max-width: 100%; height: auto; background: #ffffff;
   border-radius: 4px; }
@@ -118,13 +122,19 @@ def _html(block: Block) -> str:
     )
 
 
+def _cell(text: str) -> str:
+    return "<br>".join(html.escape(line) for line in text.split("\n"))
+
+
 def _html_table(table: Table) -> str:
     heads = "".join(f'<th scope="col">{html.escape(head)}</th>' for head in table.heads)
     lines = []
     for first, *cells in table.lines:
-        others = "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
+        others = "".join(f"<td>{_cell(cell)}</td>" for cell in cells)
         lines.append(f'<tr><th scope="row">{html.escape(first)}</th>{others}</tr>')
-    kind = ' class="numeric"' if table.numeric else ""
+    kinds = {"numeric": table.numeric, "wide": len(table.heads) > WIDE}
+    names = " ".join(kind for kind, is_one in kinds.items() if is_one)
+    kind = f' class="{names}"' if names else ""
     return (
         f'<div class="scroll"><table{kind}><caption>{html.escape(table.caption)}</caption>\n'
         f"<thead><tr>{heads}</tr></thead>\n<tbody>\n"
@@ -164,7 +174,8 @@ def _markdown(block: Block, folder: str) -> str:
 
 
 def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(_escaped(cell) for cell in cells)} |"
+    texts = ("<br>".join(_escaped(line) for line in cell.split("\n")) for cell in cells)
+    return f"| {' | '.join(texts)} |"
 
 
 def _escaped(text: str) -> str:

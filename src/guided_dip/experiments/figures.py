@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -112,7 +113,10 @@ def gallery(pictures: Sequence[tuple[str, Pixels]], *, title: str) -> Figure:
     """
     columns = min(COLUMNS, len(pictures))
     rows = -(-len(pictures) // columns)
-    figure = Figure(figsize=(columns * TILE, rows * (TILE + 0.32) + 0.25), layout="constrained")
+    figure = Figure(
+        figsize=(columns * TILE, rows * (TILE + 0.32) + 0.4),
+        layout=ConstrainedLayoutEngine(h_pad=0.08),
+    )
     figure.suptitle(title, x=0.01, ha="left", fontsize=10, weight="bold", parse_math=False)
     for number, (label, pixels) in enumerate(pictures, start=1):
         axes = figure.add_subplot(rows, columns, number)

@@ -16,7 +16,6 @@ from guided_dip.config import Config
 from guided_dip.diffusion import SCHEDULES, make_schedule
 from guided_dip.experiments import figures, tables
 from guided_dip.experiments.backbone import backbone_figure
-from guided_dip.experiments.board import write_text
 from guided_dip.experiments.claims import judge, judge_report
 from guided_dip.experiments.diagrams import Example, algorithms, flow
 from guided_dip.experiments.document import (
@@ -30,6 +29,7 @@ from guided_dip.experiments.document import (
 )
 from guided_dip.experiments.report import SavedArm, SavedRow, Study, load_arms, load_study
 from guided_dip.experiments.rows import BACKBONE_NAMES, ROWS, SAW_CLEAN, SAW_NOISY, Arm, Row
+from guided_dip.files import write_whole
 from guided_dip.guidance import make_plan
 from guided_dip.runs import plain
 
@@ -77,9 +77,9 @@ def draw_page(folder: Path, *, pictures: bool = True) -> dict[str, Any]:
         (drawn / picture.name).write_bytes(picture.data)
     shutil.rmtree(folder / FIGURES, ignore_errors=True)
     drawn.replace(folder / FIGURES)
-    write_text(folder / MARKDOWN, to_markdown(page.document, FIGURES))
-    write_text(folder / HTML, to_html(page.document))
-    write_text(folder / RESULTS, json.dumps(page.results, indent=1) + "\n")
+    write_whole(folder / MARKDOWN, to_markdown(page.document, FIGURES))
+    write_whole(folder / HTML, to_html(page.document))
+    write_whole(folder / RESULTS, json.dumps(page.results, indent=1) + "\n")
     return page.results
 
 
@@ -255,7 +255,7 @@ def _as_dict(arm: SavedArm) -> dict[str, Any]:
         for row in numbers.rows
     ]
     claims = [
-        {"claim": claim.letter, "verdict": claim.verdict, "numbers": claim.words}
+        {"claim": claim.letter, "verdict": claim.verdict, "numbers": list(claim.lines)}
         for claim in judge(numbers)
     ]
     found: dict[str, Any] = plain(

@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from guided_dip.errors import InputError
-from guided_dip.experiments.board import INDEX, Outcome, Progress, read_index, write_text
+from guided_dip.experiments.board import INDEX, Outcome, Progress, locked, read_index
 from guided_dip.experiments.rows import ROWS, Arm, Row, every_arm
 from guided_dip.experiments.runner import Input, RunSpec, run_all
 from guided_dip.experiments.scores import ArmNumbers, RowNumbers, numbers_of
+from guided_dip.files import write_whole
 from guided_dip.images import read, to_float
 from guided_dip.images.resize import resize_square
 from guided_dip.noise import add_gaussian_noise
@@ -196,12 +197,18 @@ def reproduce(
         Where everything goes.
     workers, on_progress
         As for `guided_dip.experiments.runner.run_all`.
+
+    Raises
+    ------
+    InputError
+        If another process is computing in the folder.
     """
     folder.mkdir(exist_ok=True)
-    if (folder / STUDY).exists() and load_study(folder) != study:
-        (folder / INDEX).unlink(missing_ok=True)  # its runs are another study's
-    write_text(folder / STUDY, json.dumps(study.model_dump(mode="json"), indent=2) + "\n")
-    return run_all(specs, folder, images=inputs, workers=workers, on_progress=on_progress)
+    with locked(folder):
+        if (folder / STUDY).exists() and load_study(folder) != study:
+            (folder / INDEX).unlink(missing_ok=True)  # its runs are another study's
+        write_whole(folder / STUDY, json.dumps(study.model_dump(mode="json"), indent=2) + "\n")
+        return run_all(specs, folder, images=inputs, workers=workers, on_progress=on_progress)
 
 
 def check_study_folder(folder: Path, study: Study | None, *, overwrite: bool = False) -> None:

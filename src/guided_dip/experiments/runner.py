@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from guided_dip.config import Config, make_config
 from guided_dip.errors import InputError, choices
-from guided_dip.experiments.board import Board, Outcome, Progress
+from guided_dip.experiments.board import Board, Outcome, Progress, locked
 from guided_dip.experiments.worker import SPEC, Message, Task, Worker, execute, failure_of
 from guided_dip.result import Record
 from guided_dip.runs import Source, load_run
@@ -124,12 +124,16 @@ def run_all(
     Raises
     ------
     InputError
-        Before anything is computed, if a spec is not usable.
+        Before anything is computed, if a spec is not usable or another process is at work there.
     """
     _check_names(specs)
     tasks = [_task(spec, folder, images) for spec in specs]
     folder.mkdir(parents=True, exist_ok=True)
-    board = Board(folder, tasks, on_progress)
+    with locked(folder):
+        return _run_all(tasks, Board(folder, tasks, on_progress), workers)
+
+
+def _run_all(tasks: Sequence[Task], board: Board, workers: int | None) -> tuple[Outcome, ...]:
     waiting = deque(task for task in tasks if not is_finished(task.folder, task.digest))
     board.begin([task.name for task in waiting])
     count = min(default_workers() if workers is None else workers, max(1, len(waiting)))

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from guided_dip.config import Config
-from guided_dip.experiments.claims import Claim, Get
+from guided_dip.experiments.claims import Claim, Get, decimal
 from guided_dip.experiments.document import Block, Table
 from guided_dip.experiments.rows import ROWS
 from guided_dip.experiments.scores import ArmNumbers, Mean, RowNumbers, RunNumbers
 
 NONE = "\N{EN DASH}"
-MINUS = "\N{MINUS SIGN}"
 
 
 def number(mean: Mean | None, digits: int) -> str:
@@ -25,14 +24,12 @@ def number(mean: Mean | None, digits: int) -> str:
     if mean is None:
         return NONE
     spread = "" if mean.std is None else f" \N{PLUS-MINUS SIGN} {mean.std:.{digits}f}"
-    return f"{mean.value:.{digits}f}{spread}".replace("-", MINUS)
+    return decimal(mean.value, digits) + spread
 
 
 def difference(mean: Mean | None, reported: float, digits: int) -> str:
     """Write how far a mean stands above the report's figure, as both are printed."""
-    if mean is None:
-        return NONE
-    return f"{mean.value - reported:+.{digits}f}".replace("-", MINUS)
+    return NONE if mean is None else decimal(mean.value - reported, digits, signed=True)
 
 
 def results(arm: ArmNumbers) -> Table:
@@ -166,7 +163,7 @@ def claims(judged: Sequence[Claim], by_report: Sequence[Claim]) -> Table:
             f"({claim.letter}) {claim.statement}",
             claim.verdict,
             theirs.get(claim.letter, NONE),
-            claim.words,
+            "\n".join(claim.lines),
         ]
         for claim in judged
     ]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import secrets
-import shutil
 import stat
 import warnings
 from collections.abc import Iterator
@@ -16,6 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from guided_dip.errors import InputError, RunError
+from guided_dip.files import one_line, write_whole
 from guided_dip.images import formats
 from guided_dip.images.picture import Format, Picture, RefusedError, upright
 
@@ -106,11 +105,10 @@ def write(path: StrPath, picture: Picture, *, overwrite: bool = False) -> None:
     try:
         with _hushed():
             data = formats.encoded(picture, form)
-        _replace(Path(os.path.realpath(path)), data)
-    except Exception as error:
-        reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-        problem = f"cannot be written ({reason}); try another folder or format"
-        raise RunError(_line(path, problem)) from error
+    except Exception as error:  # encoders fail in ways of their own
+        problem = f"cannot be written as {form} ({type(error).__name__}: {error})"
+        raise RunError(one_line(f"{path}: {problem}; try another format")) from error
+    write_whole(path, data)
 
 
 def check_writable(
@@ -220,24 +218,6 @@ def _check_place(path: Path, overwrite: bool) -> None:
         raise RefusedError(f"the folder '{folder}' is read-only; try another")
 
 
-def _replace(target: Path, data: bytes) -> None:
-    """Put a file in its place in one step; on failure leave what was there."""
-    # A name of fixed length, as adding to the target's could make it too long.
-    temporary = target.with_name(f".guided-dip-{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if target.exists():
-            shutil.copymode(target, temporary)
-        temporary.replace(target)
-    except BaseException:  # an interruption, too, leaves nothing half-written
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-
-
 @contextlib.contextmanager
 def _hushed() -> Iterator[None]:
     """Keep other libraries' remarks from the user: what matters in them becomes an error here."""
@@ -256,10 +236,4 @@ def _hushed() -> Iterator[None]:
 
 
 def _input_error(path: Path, problem: str) -> InputError:
-    return InputError(_line(path, problem))
-
-
-def _line(path: Path, problem: str) -> str:
-    """Make one printable line, whatever bytes the name has."""
-    text = f"{path}: {problem}".encode(errors="backslashreplace").decode()
-    return " ".join(text.splitlines())
+    return InputError(one_line(f"{path}: {problem}"))

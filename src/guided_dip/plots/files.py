@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import io
 import os
-import secrets
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import matplotlib
 from matplotlib.figure import Figure
 
-from guided_dip.errors import InputError, RunError, choices
+from guided_dip.errors import InputError, choices
+from guided_dip.files import write_whole
 from guided_dip.plots.charts import curves
 from guided_dip.plots.pictures import comparison, process
 from guided_dip.runs import SavedRun, load_run
@@ -72,16 +71,7 @@ def save(figure: Figure, path: Path) -> None:
     data = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "guided-dip"}):
         figure.savefig(data, format=suffix[1:], dpi=DPI, metadata={_METADATA[suffix]: None})
-    temporary = path.with_name(f".guided-dip-{secrets.token_hex(8)}.tmp")
-    try:
-        temporary.write_bytes(data.getvalue())
-        temporary.replace(path)
-    except BaseException as error:
-        with suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError):
-            raise RunError(f"{path}: cannot be written ({error.strerror})") from error
-        raise
+    write_whole(path, data.getvalue())
 
 
 def redraw(folder: Path) -> tuple[Path, ...]:

@@ -1,0 +1,52 @@
+"""Files appear whole or not at all: written beside their place first, then renamed into it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from guided_dip.errors import RunError
+
+
+def write_whole(path: Path, data: bytes | str) -> None:
+    """Put a file in its place in one step; on failure what was there stays.
+
+    Parameters
+    ----------
+    path
+        Its place, through links; a file that is there gives way and leaves its permissions.
+    data
+        Its content; text is written as UTF-8.
+
+    Raises
+    ------
+    RunError
+        If it cannot be written, for instance on a full disk.
+    """
+    target = Path(os.path.realpath(path))
+    # A name of fixed length, as adding to the target's could make it too long.
+    temporary = target.with_name(f".guided-dip-{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists():
+            shutil.copymode(target, temporary)
+        temporary.replace(target)
+    except BaseException as error:  # an interruption, too, leaves nothing half-written
+        with suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            reason = error.strerror or type(error).__name__
+            text = one_line(f"{path}: cannot be written ({reason}); try another folder or disk")
+            raise RunError(text) from error
+        raise
+
+
+def one_line(text: str) -> str:
+    """Make one printable line of a message, whatever bytes the names in it have."""
+    return " ".join(text.encode(errors="backslashreplace").decode().splitlines())
