@@ -1,9 +1,11 @@
-"""The two kinds of failure a user can meet, and the nearest-name hint they share."""
+"""The ways in which a run can end early, and the nearest-name hint that messages share."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+
+LONGEST = 60  # letters of a wrong value, in a message
 
 
 class InputError(ValueError):
@@ -12,6 +14,32 @@ class InputError(ValueError):
 
 class RunError(RuntimeError):
     """The run failed on the way: the message says what, where, and what to try (exit code 1)."""
+
+
+class InterruptionError(Exception):
+    """The run was asked to end: the message says where its state is, and how to go on.
+
+    Parameters
+    ----------
+    message
+        One line.
+    signal
+        The signal that asked for it; the exit code is 128 more.
+    """
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.signal = signal
+
+
+def quoted(given: object) -> str:
+    """Return what a user gave as a message shows it: on one line, and cut off where it is long.
+
+    >>> quoted("gauss")
+    "'gauss'"
+    """
+    text = repr(given)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def choices(given: str, allowed: Iterable[str]) -> str:

@@ -1,7 +1,7 @@
 """Files <-> arrays, without losing anything: bit depth, alpha, orientation, ICC, EXIF.
 
-PNG, JPEG, TIFF, WebP and BMP; gray and RGB, with or without alpha; 8 and 16 bits, and every
-integer and float of TIFF. What a format cannot hold is refused, never reduced.
+PNG, JPEG, TIFF, WebP, BMP and FITS; gray and RGB, with or without alpha; 8 and 16 bits, and every
+integer and float of TIFF and FITS. What a format cannot hold is refused, never reduced.
 
 Examples
 --------

@@ -62,7 +62,7 @@ def encode(picture: Picture, form: Format) -> bytes:
         # Neither WebP nor BMP has gray with alpha: the same picture in three equal channels.
         samples = samples[..., [0, 0, 0, 1]]
     if form == "BMP" and picture.alpha is not None:
-        return _bmp_with_alpha(samples)
+        return _bmp_with_alpha(samples, picture.resolution)
     buffer = io.BytesIO()
     Image.fromarray(samples).save(buffer, form, **_options(picture, form))
     return buffer.getvalue()
@@ -84,7 +84,7 @@ def _options(picture: Picture, form: Format) -> dict[str, Any]:
     return {key: value for key, value in options.items() if value is not None}
 
 
-def _bmp_with_alpha(samples: Array) -> bytes:
+def _bmp_with_alpha(samples: Array, resolution: Resolution | None) -> bytes:
     """Make a 32-bit BMP of (H, W, 4) samples; Pillow's writer leaves alpha out."""
     height, width = samples.shape[:2]
     pixels = samples[::-1, :, [2, 1, 0, 3]].tobytes()  # from the bottom up, blue first
@@ -92,7 +92,9 @@ def _bmp_with_alpha(samples: Array) -> bytes:
     file = struct.pack("<2sLLL", b"BM", head + len(pixels), 0, head)
     # Version 4: 32 bits, placed by masks for red, green, blue and alpha, in sRGB.
     masks = (0xFF0000, 0xFF00, 0xFF, 0xFF000000)
-    size = struct.pack("<LllHHLLllLL", 108, width, height, 1, 32, 3, len(pixels), 0, 0, 0, 0)
+    per_inch = None if resolution is None else resolution.per_inch
+    per_metre = [min(round(n / 0.0254), 2**31 - 1) for n in per_inch or (0, 0)]
+    size = struct.pack("<LllHHLLllLL", 108, width, height, 1, 32, 3, len(pixels), *per_metre, 0, 0)
     return file + size + struct.pack("<4L4s48x", *masks, b"BGRs") + pixels
 
 

@@ -8,6 +8,7 @@ import os
 import stat
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,18 +25,24 @@ StrPath = str | os.PathLike[str]
 
 
 def read(
-    path: StrPath, *, max_pixels: int = DEFAULT_MAX_PIXELS, page: int | None = None
+    path: StrPath,
+    *,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    page: int | None = None,
+    nan_as_missing: bool = False,
 ) -> Picture:
     """Read a picture file, upright.
 
     Parameters
     ----------
     path
-        A PNG, JPEG, TIFF, WebP or BMP file; its content decides which, not its name.
+        A PNG, JPEG, TIFF, WebP, BMP or FITS file; its content decides which, not its name.
     max_pixels
         Refuse a picture of more pixels, before any is decoded.
     page
-        Which page of a TIFF file, from 0; None for a file that has only one.
+        Which page of a TIFF or FITS file, from 0; None for a file that has only one.
+    nan_as_missing
+        Let NaN pixels stay, and infinite ones become NaN.
 
     Returns
     -------
@@ -48,14 +55,14 @@ def read(
     ------
     InputError
         If there is no such file, or it is no picture, damaged, CMYK, an animation or a stack, too
-        large, or has NaN or infinite pixels.
+        large, or has NaN or infinite pixels (with `nan_as_missing`: no others).
     """
     path = Path(path)
     data, form = _bytes_of(path)
     try:
         with _hushed():
             picture = upright(formats.decoded(data, form, max_pixels, page))
-        _check_finite(picture)
+        picture = _finite(picture, nan_as_missing=nan_as_missing)
     except RefusedError as refusal:
         raise _input_error(path, str(refusal)) from None
     except Exception as error:  # decoders fail in ways of their own, and no bytes may crash us
@@ -153,7 +160,7 @@ def check_writable(
         form = formats.named(path)
         if channels not in (1, 3):
             raise RefusedError(f"a picture has 1 or 3 colours, not {channels}; try gray or RGB")
-        formats.check_holds(form, np.dtype(dtype).name, has_alpha, size)
+        formats.check_holds(form, np.dtype(dtype).name, channels, has_alpha, size)
         _check_place(path, overwrite)
     except RefusedError as refusal:
         raise _input_error(path, str(refusal)) from None
@@ -198,11 +205,20 @@ def _bytes_of(path: Path) -> tuple[bytes, Format]:
         raise _input_error(path, f"cannot be read ({reason}); try another file") from error
 
 
-def _check_finite(picture: Picture) -> None:
-    if picture.pixels.dtype.kind == "f":
-        odd = int((~np.isfinite(picture.samples)).sum())
-        if odd:
-            raise RefusedError(f"{odd} of its values are NaN or infinite; try replacing them")
+def _finite(picture: Picture, *, nan_as_missing: bool) -> Picture:
+    """Refuse pixels that are no numbers, or let NaN stand for them."""
+    if picture.pixels.dtype.kind != "f":
+        return picture
+    finite = np.isfinite(picture.samples)
+    if finite.all():
+        return picture
+    odd = f"{finite.size - int(finite.sum())} of its values are NaN or infinite"
+    if not nan_as_missing:
+        raise RefusedError(f"{odd}; try replacing them, or --nan-as-missing to fill them in")
+    finite = np.isfinite(picture.pixels)
+    if not finite.any() or (picture.alpha is not None and not np.isfinite(picture.alpha).all()):
+        raise RefusedError(f"{odd}, too many to fill in; try another file")
+    return replace(picture, pixels=np.where(finite, picture.pixels, np.nan))
 
 
 def _check_place(path: Path, overwrite: bool) -> None:

@@ -6,18 +6,19 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from guided_dip.errors import choices
-from guided_dip.images import eightbit, png, tiff
+from guided_dip.images import eightbit, fits, png, tiff
 from guided_dip.images.picture import Format, Picture, RefusedError
 
 
 @dataclass(frozen=True)
 class Holds:
-    """What a format can hold: suffixes of its files, types of pixels, alpha, longest side."""
+    """What a format can hold: types of pixels, alpha, longest side, colour; and its suffixes."""
 
     suffixes: tuple[str, ...]
     types: frozenset[str]
     alpha: bool
     side: int
+    colour: bool = True
 
 
 _8BIT = frozenset({"uint8"})
@@ -31,6 +32,7 @@ FORMATS: dict[Format, Holds] = {
     "JPEG": Holds((".jpg", ".jpeg", ".jpe", ".jfif"), _8BIT, False, 65_500),
     "WebP": Holds((".webp",), _8BIT, True, 16_383),
     "BMP": Holds((".bmp",), _8BIT, True, 2**31 - 1),
+    "FITS": Holds((".fits", ".fit", ".fts"), fits.TYPES, False, 2**31 - 1, colour=False),
 }
 
 _BEGINNINGS: tuple[tuple[bytes, Format], ...] = (
@@ -41,6 +43,7 @@ _BEGINNINGS: tuple[tuple[bytes, Format], ...] = (
     (b"II+\0", "TIFF"),
     (b"MM\0+", "TIFF"),
     (b"BM", "BMP"),
+    (fits.SIGNATURE, "FITS"),
 )
 
 
@@ -71,23 +74,34 @@ def named(path: PurePath) -> Format:
     raise RefusedError(f"no picture format is called '{suffix}'; {choices(suffix, known)}")
 
 
-def check_holds(form: Format, dtype: str, alpha: bool, size: tuple[int, int] | None) -> None:
+def check_holds(
+    form: Format, dtype: str, channels: int, alpha: bool, size: tuple[int, int] | None
+) -> None:
     """Refuse pixels that a format cannot hold, and name the formats that can.
 
     Raises
     ------
     RefusedError
-        If the type of pixels, the alpha channel or the (width, height) does not fit.
+        If the type of pixels, their colours, the alpha channel or the (width, height) do not fit,
+        or the package that writes the format is not installed.
     """
 
-    def fits(holds: Holds) -> bool:
+    def fitting(holds: Holds) -> bool:
         short = size is None or max(size) <= holds.side
-        return dtype in holds.types and short and (holds.alpha or not alpha)
+        return (
+            dtype in holds.types
+            and short
+            and (holds.alpha or not alpha)
+            and (holds.colour or channels == 1)
+        )
 
-    if fits(FORMATS[form]):
+    if fitting(FORMATS[form]):
+        if form == "FITS":
+            fits.astropy_fits()
         return
     pixels = ("" if size is None else f"{size[0]}x{size[1]} ") + f"{dtype} pixels"
-    able = [holds.suffixes[0] for holds in FORMATS.values() if fits(holds)]
+    pixels += " in colour" * (channels == 3 and not FORMATS[form].colour)
+    able = [holds.suffixes[0] for holds in FORMATS.values() if fitting(holds)]
     hint = " or ".join(able) or f"another type ({', '.join(sorted(_ANY))})"
     raise RefusedError(f"{form} cannot hold {pixels}{' with alpha' * alpha}; try {hint}")
 
@@ -96,8 +110,10 @@ def decoded(data: bytes, form: Format, max_pixels: int, page: int | None) -> Pic
     """Decode a file's bytes; the picture may not be upright yet."""
     if form == "TIFF":
         return tiff.decode(data, max_pixels, page)
+    if form == "FITS":
+        return fits.decode(data, max_pixels, page)
     if page:
-        raise RefusedError(f"a {form} file has only page 0; try leaving the page out")
+        raise RefusedError(f"a {form} file has only page 0; try leaving out --page")
     if form == "PNG":
         return png.decode(data, max_pixels)
     return eightbit.decode(data, form, max_pixels)
@@ -107,5 +123,7 @@ def encoded(picture: Picture, form: Format) -> bytes:
     """Encode a picture that the format can hold."""
     if form == "TIFF":
         return tiff.encode(picture)
+    if form == "FITS":
+        return fits.encode(picture)
     picture = picture.unmultiplied()
     return png.encode(picture) if form == "PNG" else eightbit.encode(picture, form)

@@ -13,7 +13,7 @@ from guided_dip.images import exif
 
 Array = NDArray[Any]
 Unit = Literal["inch", "centimetre", "none"]
-Format = Literal["PNG", "JPEG", "TIFF", "WebP", "BMP"]
+Format = Literal["PNG", "JPEG", "TIFF", "WebP", "BMP", "FITS"]
 
 
 class RefusedError(Exception):
@@ -50,7 +50,7 @@ class Picture:
     exif
         A TIFF stream (``II*`` or ``MM``), orientation 1; from a TIFF file, its descriptive tags.
     format
-        What the file was: PNG, JPEG, TIFF, WebP or BMP.
+        What the file was: PNG, JPEG, TIFF, WebP, BMP or FITS.
     xmp
         An XMP packet.
     resolution
@@ -59,6 +59,8 @@ class Picture:
         The colours have been multiplied by alpha (some TIFF files).
     png_chunks
         (type, body) of chunks only PNG has: gamma, chromaticities, text.
+    fits_header
+        Cards of 80 characters that only FITS has: coordinates, exposure, instrument.
 
     Examples
     --------
@@ -74,6 +76,7 @@ class Picture:
     resolution: Resolution | None = None
     premultiplied: bool = False
     png_chunks: tuple[tuple[bytes, bytes], ...] = ()
+    fits_header: bytes | None = None
 
     @property
     def channels(self) -> int:
@@ -124,8 +127,19 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise RefusedError(
             f"{width}x{height} is {width * height:,} pixels, more than the {max_pixels:,} allowed;"
-            " try a crop, or allow more pixels"
+            f" try a crop, or --max-pixels {width * height}"
         )
+
+
+def check_page(page: int | None, count: int) -> int:
+    """Return the page that is wanted, of so many."""
+    if not count:
+        raise RefusedError("it has no pages; try another file")
+    if page is None and count > 1:
+        raise RefusedError(f"a stack of {count} pages; try one of them, --page 0 is the first")
+    if not -1 < (page or 0) < count:
+        raise RefusedError(f"there is no page {page}; try --page 0 to {count - 1}")
+    return page or 0
 
 
 def upright(picture: Picture) -> Picture:

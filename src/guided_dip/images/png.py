@@ -16,6 +16,7 @@ from guided_dip.images.picture import Picture, RefusedError, Resolution, check_s
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 _PIXELS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
+_GRAY = (0, 4)  # colour types, without alpha and with it
 _COLOUR = frozenset({b"cICP", b"mDCV", b"cLLI", b"gAMA", b"cHRM", b"sRGB"})
 _TEXT = frozenset({b"tEXt", b"zTXt", b"iTXt"})
 _XMP = b"XML:com.adobe.xmp\0"
@@ -37,7 +38,9 @@ def decode(data: bytes, max_pixels: int) -> Picture:
     frames = int.from_bytes(first.get(b"acTL", b"")[:4], "big")
     if frames > 1:
         raise RefusedError(f"an animation of {frames} frames; try extracting one of them")
-    pixels, alpha = split_alpha(imagecodecs.png_decode(_join(c for c in chunks if c[0] in _PIXELS)))
+    # A palette of a gray picture would be told about on stderr.
+    told = _PIXELS - {b"PLTE"} if header[9] in _GRAY else _PIXELS
+    pixels, alpha = split_alpha(imagecodecs.png_decode(_join(c for c in chunks if c[0] in told)))
     return Picture(
         pixels,
         alpha,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import logging
 import struct
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,12 +25,14 @@ from guided_dip.images.exif import (
     pack_directory,
     pack_stream,
 )
+from guided_dip.images.microscopy import fitted, is_microscopy
 from guided_dip.images.picture import (
     Array,
     Picture,
     RefusedError,
     Resolution,
     Unit,
+    check_page,
     check_size,
     in_memory_order,
     split_alpha,
@@ -66,29 +69,30 @@ def decode(data: bytes, max_pixels: int, page: int | None) -> Picture:
         image: Any = file.pages[chosen]
         _check(image, len(data), max_pixels)
         images = (file.imagej_metadata or {}).get("images", 1) if file.is_imagej else 1
-        if images > max(count, 1) and page is None:
+        if images > count and page is None:
             raise RefusedError(f"an ImageJ stack of {images} images; try saving one of them")
         samples = _channels_last(image.asarray(), image.axes)
         pixels, alpha = split_alpha(_plain(samples, image))
         premultiplied = alpha is not None and 1 in image.extrasamples
     directory = pages[chosen]
-    return Picture(
+    picture = Picture(
         pixels,
         alpha,
         icc=_value(directory, _ICC),
-        exif=_telling(directory, stream, alone=count == 1),
         format="TIFF",
         xmp=_value(directory, _XMP),
         resolution=_resolution(directory, stream),
         premultiplied=premultiplied,
     )
+    told = _told(directory, pages[0], picture, alone=max(count, images) == 1)
+    return replace(picture, exif=pack_stream(told, stream.order) if told else None)
 
 
 def encode(picture: Picture) -> bytes:
     """Make a TIFF file's bytes, compressed without loss."""
     import tifffile
 
-    extra, order = _exif_entries(picture.exif)
+    extra, order = _exif_entries(picture)
     if picture.xmp is not None:
         extra[_XMP] = Entry(_XMP, 1, len(picture.xmp), picture.xmp, 0)
     buffer = io.BytesIO()
@@ -97,17 +101,21 @@ def encode(picture: Picture) -> bytes:
     return _with_entries(buffer.getvalue(), extra)
 
 
-def _exif_entries(exif: bytes | None) -> tuple[Directory, Order]:
+def _exif_entries(picture: Picture) -> tuple[Directory, Order]:
     """Take what belongs into a TIFF directory; the file has to have the same byte order."""
-    if exif is None:
+    if picture.exif is None:
         return {}, "<"
     try:
-        stream = Stream.open(exif, strict=False)
+        stream = Stream.open(picture.exif, strict=False)
         directory, _ = stream.directory(stream.first)
     except DamagedError:
         _log.warning("damaged EXIF: left out")
         return {}, "<"
-    return {tag: entry for tag, entry in directory.items() if tag in _TELLING}, stream.order
+    kept = {tag: entry for tag, entry in directory.items() if tag in _TELLING}
+    described = _described(kept, kept.get(_DESCRIPTION), picture)
+    if _DESCRIPTION in kept and _DESCRIPTION not in described:
+        _log.warning("OME metadata of another size: left out")
+    return described, stream.order
 
 
 def _storage(picture: Picture) -> dict[str, Any]:
@@ -149,13 +157,7 @@ def _with_entries(data: bytes, extra: Directory) -> bytes:
 def _choose(pages: list[Directory], stream: Stream, page: int | None) -> tuple[int, int]:
     """Find the page wanted among those that are no thumbnails or masks; and their number."""
     full = [number for number, directory in enumerate(pages) if not _is_aside(directory, stream)]
-    if not full:
-        raise RefusedError("it has no pages; try another file")
-    if page is None and len(full) > 1:
-        raise RefusedError(f"a stack of {len(full)} pages; try naming one (page 0 is the first)")
-    if not -1 < (page or 0) < len(full):
-        raise RefusedError(f"there is no page {page}; try 0 to {len(full) - 1}")
-    return full[page or 0], len(full)
+    return full[check_page(page, len(full))], len(full)
 
 
 def _is_aside(directory: Directory, stream: Stream) -> bool:
@@ -230,15 +232,27 @@ def _value(directory: Directory, tag: int) -> bytes | None:
     return directory[tag].value or None if tag in directory else None
 
 
-def _telling(directory: Directory, stream: Stream, *, alone: bool) -> bytes | None:
-    """Gather what a page tells about itself as an EXIF stream."""
+def _told(directory: Directory, first: Directory, picture: Picture, *, alone: bool) -> Directory:
+    """Gather what a page tells about itself; in a stack the first page's description is of all."""
     kept = {tag: entry for tag, entry in directory.items() if tag in _TELLING}
-    description = kept.get(_DESCRIPTION)
-    # A stack's description is of all its pages, and tifffile's own of the array it was given.
-    if not alone or (description and description.value.startswith(b'{"shape"')):
-        for tag in (_DESCRIPTION, *_IMAGEJ):
+    description = (directory if alone else first).get(_DESCRIPTION)
+    if not alone:
+        for tag in _IMAGEJ:
             kept.pop(tag, None)
-    return pack_stream(kept, stream.order) if kept else None
+    value = b"" if description is None else description.value
+    # tifffile's own description is of the array that it was given.
+    foreign = not value.startswith(b'{"shape"')
+    of_use = foreign if alone else is_microscopy(value)
+    return _described(kept, description if of_use else None, picture)
+
+
+def _described(kept: Directory, description: Entry | None, picture: Picture) -> Directory:
+    """Give a directory a description that fits a picture, or none."""
+    others = {tag: entry for tag, entry in kept.items() if tag != _DESCRIPTION}
+    value = None if description is None else fitted(description.value, picture)
+    if description is None or value is None:
+        return others
+    return others | {_DESCRIPTION: replace(description, count=len(value), value=value)}
 
 
 def _resolution(directory: Directory, stream: Stream) -> Resolution | None:
