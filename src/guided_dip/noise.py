@@ -25,7 +25,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from guided_dip.errors import InputError, choices
+from guided_dip.errors import InputError, choices, quoted
 
 __all__ = ["NoiseKind", "NoiseModel", "add_gaussian_noise", "estimate_sigma", "parse_noise"]
 
@@ -107,19 +107,22 @@ def parse_noise(text: str) -> NoiseModel | None:
         return None
     if kind == "auto":
         raise InputError(
-            f"noise {text!r}: auto takes no level; try auto, or gaussian:25 to state it"
+            f"noise {quoted(text)}: auto takes no level; try auto, or gaussian:25 to state it"
         )
     if kind not in _KINDS:
         known = choices(kind, [*_KINDS, "auto"])
-        raise InputError(f"noise {text!r}: unknown kind {kind!r}, {known}; try gaussian:25 or auto")
+        raise InputError(
+            f"noise {quoted(text)}: unknown kind {quoted(kind)}, {known}; try gaussian:25 or auto"
+        )
     try:
         sigma = float(level) / 255
     except ValueError:
-        problem = f"{level!r} is not a number" if level else "the level is missing"
-        raise InputError(f"noise {text!r}: {problem}; try {kind}:25") from None
+        problem = f"{quoted(level)} is not a number" if level else "the level is missing"
+        raise InputError(f"noise {quoted(text)}: {problem}; try {kind}:25") from None
     if not math.isfinite(sigma) or sigma < 0:
         raise InputError(
-            f"noise {text!r}: the level must be finite and at least 0 (255 is white); try {kind}:25"
+            f"noise {quoted(text)}: the level must be finite and at least 0 (255 is white); "
+            f"try {kind}:25"
         )
     return NoiseModel("gaussian", sigma)
 
