@@ -22,7 +22,7 @@ from guided_dip.errors import InputError, RunError
 from guided_dip.guidance import make_plan
 from guided_dip.images import Picture, read, write
 from guided_dip.metrics import psnr
-from guided_dip.restore import Restoration
+from guided_dip.restoration import Restoration
 from guided_dip.result import Record
 from guided_dip.runs import load_run
 
@@ -122,6 +122,7 @@ def test_a_run_folder_holds_everything(here, capsys):
         "curves.png",
         "process.png",
         "comparison.png",
+        "diagnosis.png",
     }
     saved = load_run(Path("run"))
     assert len(saved.records) == saved.summary.steps == 3
@@ -454,7 +455,7 @@ def test_a_read_only_folder_is_refused(here, capsys, monkeypatch, arguments):
 
 
 def failing(error):
-    def step(_self, _on_step=None):
+    def step(_self, _on_step=None, *, resume=None):
         raise error
 
     return step
@@ -498,7 +499,7 @@ def test_failures_leave_one_line_and_no_files(here, capsys, monkeypatch, error, 
 def test_an_interruption_between_two_steps_leaves_no_files(here, capsys, monkeypatch):
     real = Restoration.run
 
-    def interrupted(self, on_step=None):
+    def interrupted(self, on_step=None, *, resume=None):
         def step(record):
             on_step(record)
             if record.step == 1:
@@ -524,7 +525,7 @@ def test_a_fit_that_diverges_is_one_line(here, capsys):
     code = restore("-o", "out.png", "--quiet", "--set", "learning_rate=1e30")
     err = capsys.readouterr().err
     assert code == 1
-    assert "try a smaller learning rate" in err
+    assert "try a learning rate much smaller than 1e+30" in err
     assert err.count("\n") == 1
     assert not Path("out.png").exists()
 
@@ -779,13 +780,6 @@ def test_no_command_shows_the_help(capsys):
 # In processes of their own
 
 GUIDED_DIP = [sys.executable, "-m", "guided_dip"]
-# A shell that starts the tests in the background makes its children deaf to interruptions.
-INTERRUPTIBLE = """
-import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from guided_dip.cli import main
-main()
-"""
 LOADED = """
 import sys
 from guided_dip.cli import run
@@ -843,26 +837,6 @@ def test_a_closed_pipe_is_quiet():
         check=True,
     )
     assert done.stderr == b""
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_signals_leave_no_files(here, number, code):
-    arguments = ["restore", "noisy.png", "-o", "out.png", "--run-dir", "run", "--steps", "100000"]
-    command = [sys.executable, "-c", INTERRUPTIBLE, *arguments, "--quiet"]
-    running = subprocess.Popen(command, stderr=subprocess.PIPE)
-    metrics = Path("run/.partial/metrics.jsonl")
-    try:
-        for _ in range(600):
-            if metrics.exists() and metrics.stat().st_size:
-                break
-            time.sleep(0.05)
-        running.send_signal(number)
-        _, err = running.communicate(timeout=30)
-    finally:
-        running.kill()
-    assert running.returncode == code
-    assert err.count(b"\n") == 1
-    assert there(here) == {"noisy.png", "clean.png"}
 
 
 def test_a_name_that_is_no_text_does_not_spoil_the_end(here):

@@ -1,8 +1,12 @@
 """The config: every bad value is one line that names its key; presets differ where they must."""
 
+import string
+import tempfile
+from pathlib import Path
+
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from guided_dip.config import EFFORTS, PRESETS, Config, dump, fill_in, load, make_config
@@ -139,6 +143,56 @@ def test_bad_files(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(InputError, match=message):
         load(path)
+
+
+def read_or_refused(data: bytes) -> str:
+    """Return the refusal of a config file; empty if it is taken."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "config.yaml"
+        path.write_bytes(data)
+        try:
+            config = load(path)
+        except InputError as error:
+            refusal = str(error)
+            assert str(path) in refusal
+            assert len(refusal.splitlines()) == 1
+            assert len(refusal) < 2000
+            return refusal.replace(str(path), "")
+        path.write_text(dump(config))
+        assert load(path) == config
+        return ""
+
+
+LETTERS = string.ascii_letters + string.digits + "_- \u00e9\u4e2d"
+keys = st.one_of(
+    st.sampled_from(sorted(Config.model_fields)), st.text(LETTERS, min_size=1, max_size=9)
+)
+
+
+@settings(max_examples=300)
+@given(st.dictionaries(keys, junk, min_size=1, max_size=4))
+def test_every_file_of_settings_is_taken_or_refused_by_key(values):
+    text = yaml.safe_dump(values, allow_unicode=True)
+    refusal = read_or_refused(text.encode("utf-8", "surrogatepass"))
+    if refusal and "cannot read" not in refusal:
+        assert any(repr(key)[1:-1] in refusal for key in values), refusal
+
+
+@settings(max_examples=300)
+@given(st.one_of(st.binary(max_size=60), st.text(max_size=60).map(lambda text: text.encode())))
+@example(b"steps: 2024-13-45")
+@example(b"[" * 5000)
+@example(b"steps: " + b"9" * 10000)
+@example(b"noise: " + b"a" * 10000)
+@example(b"? [1, 2]\n: 3")
+@example(b"? {a: 1}\n: 3")
+@example(b"&a [*a]")
+@example(b"steps: &a [*a]")
+@example(b"--- 1\n--- 2")
+@example(b"\xff\xfe")
+@example(b"!!python/object/apply:os.system [ls]")
+def test_any_bytes_are_a_config_or_refused(data):
+    read_or_refused(data)
 
 
 def test_a_missing_file(tmp_path):

@@ -58,12 +58,12 @@ def test_names_are_the_rooms_own():
     "first",
     [
         "import guided_dip",
-        "import guided_dip.restore",
+        "import guided_dip.restoration",
     ],
 )
 def test_restore_is_the_function_whichever_way_the_room_was_imported(first):
     check = f"{first}\nimport guided_dip\nassert guided_dip.restore.__name__ == 'restore'"
-    check += "\nfrom guided_dip.restore import Restoration\nassert callable(guided_dip.restore)"
+    check += "\nfrom guided_dip.restoration import Restoration\nassert callable(guided_dip.restore)"
     subprocess.run([sys.executable, "-c", check], check=True)
 
 

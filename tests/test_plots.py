@@ -19,6 +19,7 @@ from guided_dip.plots import (
     check_figure_file,
     comparison,
     curves,
+    diagnosis,
     forward_strip,
     plan_chart,
     process,
@@ -26,7 +27,7 @@ from guided_dip.plots import (
     save,
 )
 from guided_dip.plots.pictures import _liveliest
-from guided_dip.restore import prepare
+from guided_dip.restoration import prepare
 from guided_dip.result import Record, Scores
 from guided_dip.runs import Source, new_run, summarize
 
@@ -288,7 +289,12 @@ def folder(tmp_path_factory):
 
 def test_a_run_is_drawn_from_its_folder_alone(folder):
     drawn = redraw(folder)
-    assert {path.name for path in drawn} == {"curves.png", "process.png", "comparison.png"}
+    assert {path.name for path in drawn} == {
+        "curves.png",
+        "process.png",
+        "comparison.png",
+        "diagnosis.png",
+    }
     first = [path.read_bytes() for path in drawn]
     for path in drawn:
         assert min(read(path).pixels.shape[:2]) > 100
@@ -306,3 +312,21 @@ def test_redrawing_needs_no_torch(folder):
 def test_what_is_no_run_cannot_be_drawn(tmp_path):
     with pytest.raises(InputError, match="no folder of a finished run"):
         redraw(tmp_path)
+
+
+def test_the_diagnosis_shows_what_was_taken_away():
+    residual = np.zeros((40, 30, 3), np.float32)
+    residual[::2] = 0.1
+    residual[1::2] = -0.1
+    spread = np.full((40, 30, 3), 0.02, np.float32)
+    figure = diagnosis(residual, spread, title="a title")
+    assert_tidy(figure)
+    assert labels(figure) == [
+        "residual\nblack to white: \N{PLUS-MINUS SIGN}76.5/255",
+        "spread of the final draws\nwhite: 5.1/255",
+    ]
+    shown, spreads = (image.get_array() for image in images(figure))
+    np.testing.assert_allclose(shown[0], 0.5 + 1 / 6, rtol=1e-5)
+    np.testing.assert_allclose(shown[1], 0.5 - 1 / 6, rtol=1e-5)
+    np.testing.assert_allclose(spreads, 1, rtol=1e-5)
+    assert len(images(diagnosis(np.zeros((8, 8), np.float32)))) == 1

@@ -13,7 +13,7 @@ from guided_dip.config import make_config
 from guided_dip.errors import InputError, RunError
 from guided_dip.guidance import SUPERVISIONS
 from guided_dip.images.resize import resize_square
-from guided_dip.restore import prepare, restore
+from guided_dip.restoration import prepare, restore
 
 TINY = {"backbone_options": {"width": 4, "scales": 2}, "steps": 4, "device": "cpu", "threads": 1}
 
@@ -274,7 +274,9 @@ def test_settings_that_cannot_be_used(settings, message):
 
 
 def test_a_diverging_fit_says_so():
-    with pytest.raises(RunError, match=r"diverged at step \d+ .* smaller learning rate"):
+    with pytest.raises(
+        RunError, match=r"diverged at step \d+ .*, and 2 times before .* learning rate much smaller"
+    ):
         restore(
             noisy(),
             supervision="observation",
@@ -299,7 +301,9 @@ def test_a_diverging_fit_says_so():
 def test_the_foretold_time_and_the_run_do_not_disturb_each_other():
     config = make_config(TINY | {"noise": "gaussian:25"})
     timed = prepare(noisy(), config)
-    assert timed.seconds_per_step() > 0
+    step, around = timed.pace()
+    assert step > 0
+    assert around > 0
     plain = prepare(noisy(), config)
     assert timed.run().image.tobytes() == plain.run().image.tobytes()
 
@@ -310,3 +314,157 @@ def test_records_carry_the_plan():
     expected = [(i, s.t) for i, s in enumerate(plan.stages) for _ in range(s.steps)]
     assert [(r.stage, r.t) for r in result.records] == expected
     assert replace(result, note="x").note == "x"
+
+
+# Strength
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_strength_blends_with_the_image(dtype):
+    image = noisy((24, 24, 3), dtype=dtype)
+    options = TINY | {"noise": "gaussian:25"}
+    whole, none, half = (
+        restore(image, strength=strength, **options).image for strength in (1, 0, 0.5)
+    )
+    np.testing.assert_array_equal(none, image)
+    between = (whole.astype(float) + image.astype(float)) / 2
+    np.testing.assert_allclose(
+        half.astype(float), between, atol=1.01 if dtype == np.uint8 else 1e-6
+    )
+
+
+def test_strength_changes_neither_the_fit_nor_the_check():
+    image = noisy((32, 32, 3))
+    options = TINY | {"noise": "gaussian:25"}
+    whole, part = (restore(image, strength=strength, **options) for strength in (1, 0.3))
+    assert [r.loss for r in whole.records] == [r.loss for r in part.records]
+    assert whole.residual == part.residual
+
+
+# Missing pixels
+
+
+def with_holes(shape=(48, 48, 3), share=0.2):
+    image = noisy(shape, dtype=np.float32)
+    holes = np.random.default_rng(1).random(shape[:2]) < share
+    image[holes] = np.nan
+    return image, holes
+
+
+def test_missing_pixels_are_filled_in():
+    image, holes = with_holes()
+    options = TINY | {"steps": 200, "noise": "gaussian:25", "nan_as_missing": True}
+    result = restore(image, **options)
+    assert np.isfinite(result.image).all()
+    clean = picture(image.shape)
+    error = np.sqrt(np.mean((result.image - clean)[holes] ** 2))
+    assert error < 0.08  # the noise alone is 0.1, and mid-gray would be off by 0.2
+    again = restore(image, **options)
+    assert again.image.tobytes() == result.image.tobytes()
+
+
+def test_what_is_missing_reaches_nothing():
+    """Only which pixels are missing counts, not what stands in their place."""
+    image, holes = with_holes()
+    infinite = image.copy()
+    infinite[holes] = np.inf
+    one_channel = image.copy()
+    one_channel[holes, 0], one_channel[holes, 1:] = np.nan, 0.7
+    options = TINY | {"noise": "gaussian:25", "nan_as_missing": True}
+    expected = restore(image, **options).image
+    for other in (infinite, one_channel):
+        np.testing.assert_array_equal(restore(other, **options).image, expected)
+
+
+@pytest.mark.parametrize("supervision", SUPERVISIONS)
+def test_every_supervision_takes_missing_pixels(supervision):
+    image, _ = with_holes((32, 32))
+    result = restore(
+        image, supervision=supervision, noise="gaussian:25", nan_as_missing=True, **TINY
+    )
+    assert np.isfinite(result.image).all()
+
+
+def test_strength_leaves_no_hole():
+    image, holes = with_holes()
+    options = TINY | {"noise": "gaussian:25", "nan_as_missing": True}
+    result = restore(image, strength=0, **options)
+    assert np.isfinite(result.image).all()
+    np.testing.assert_array_equal(result.image[~holes], image[~holes])
+
+
+def test_an_image_without_holes_is_restored_as_ever():
+    image = noisy((32, 32, 3))
+    options = TINY | {"noise": "gaussian:25"}
+    plain, asked = (restore(image, nan_as_missing=flag, **options).image for flag in (False, True))
+    assert plain.tobytes() == asked.tobytes()
+
+
+def test_the_noise_of_an_image_with_holes_is_read_between_them():
+    image = noisy((256, 256, 3), dtype=np.float32)
+    image[100:140, 30:90] = np.nan
+    result = prepare(image, make_config(TINY | {"nan_as_missing": True}))
+    assert result.noise.sigma == pytest.approx(25 / 255, rel=0.1)
+    image[::7, ::7] = np.nan
+    with pytest.raises(InputError, match="too many pixels are missing to estimate the noise"):
+        prepare(image, make_config(TINY | {"nan_as_missing": True}))
+
+
+@pytest.mark.parametrize(
+    ("holes", "settings", "message"),
+    [
+        (slice(None), {"nan_as_missing": True}, "no finite pixel"),
+        (slice(0, 1), {}, "nan_as_missing=True"),
+        (slice(0, 1), {"nan_as_missing": True, "resize": 32}, "cannot be resized"),
+    ],
+)
+def test_missing_pixels_that_are_refused(holes, settings, message):
+    image = noisy((40, 40, 3), dtype=np.float32)
+    image[holes] = np.nan
+    with pytest.raises(InputError, match=message):
+        prepare(image, make_config(TINY | {"noise": "gaussian:25"} | settings))
+
+
+# A time budget
+
+
+def test_a_time_budget_plans_fewer_steps():
+    image = noisy((64, 64, 3))
+    options = TINY | {"steps": 100_000, "noise": "gaussian:25"}
+    result = restore(image, time_budget=3, **options)
+    assert 10 <= result.config.steps < 100_000
+    assert len(result.records) == result.config.steps
+    assert result.seconds < 6  # three, were the machine's pace even
+
+
+def test_a_time_budget_that_is_large_enough_changes_nothing():
+    image, options = noisy(), TINY | {"noise": "gaussian:25"}
+    plain, given = restore(image, **options), restore(image, time_budget=1000, **options)
+    assert given.image.tobytes() == plain.image.tobytes()
+    assert given.config == plain.config
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), 1e-4])
+def test_a_time_budget_that_allows_nothing(seconds):
+    options = TINY | {"steps": 100_000, "noise": "gaussian:25"}
+    with pytest.raises(InputError, match="a time budget of"):
+        restore(noisy((64, 64, 3)), time_budget=seconds, **options)
+
+
+# The residual's check
+
+
+def test_the_residual_is_checked():
+    image = noisy((48, 48, 3))
+    result = restore(image, **TINY | {"steps": 200, "noise": "gaussian:25"})
+    assert result.residual.ratio == pytest.approx(1, abs=0.2)
+    assert result.residual.reading == pytest.approx(1, abs=0.3)
+    wrong = restore(image, **TINY | {"steps": 200, "noise": "gaussian:60"})
+    assert any("the noise reads as" in warning for warning in wrong.residual.warnings)
+
+
+def test_where_there_is_nothing_to_check():
+    assert restore(noisy(), supervision="observation", **TINY).residual is None
+    oracle = restore(noisy(), supervision="clean-guides", noise="gaussian:25", **TINY)
+    assert oracle.residual is None
+    assert restore(np.full((64, 64), 0.5, np.float32), **TINY).residual is None

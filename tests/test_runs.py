@@ -12,7 +12,7 @@ from guided_dip import config as configs
 from guided_dip.config import make_config
 from guided_dip.errors import InputError, RunError
 from guided_dip.images import Picture, read, write
-from guided_dip.restore import prepare
+from guided_dip.restoration import prepare
 from guided_dip.result import Record
 from guided_dip.runs import Source, check_folder, load_run, new_run, plain, summarize
 from guided_dip.runs.layout import DRAFT
@@ -74,6 +74,8 @@ def test_a_run_is_complete(done, tmp_path):
         "restored.png",
         "pictures/input.png",
         "pictures/clean.png",
+        "pictures/residual.tif",
+        "pictures/spread.tif",
         *steps,
     }
 
@@ -187,7 +189,7 @@ def test_an_older_run_is_replaced_whole_and_other_files_stay(done, tmp_path):
     assert (folder / "notes.txt").read_text() == "mine"
     assert not (folder / "restored.tif").exists()
     assert not (folder / "curves.png").exists()
-    assert len(list((folder / "pictures").iterdir())) == 2 + len(done.result.snapshots)
+    assert len(list((folder / "pictures").iterdir())) == 4 + len(done.result.snapshots)
 
 
 def test_an_empty_folder_is_taken(done, tmp_path):
@@ -205,7 +207,7 @@ def test_an_existing_run_needs_overwrite(done, tmp_path):
 
 def test_a_killed_run_needs_overwrite(tmp_path):
     (tmp_path / "run" / DRAFT).mkdir(parents=True)
-    with pytest.raises(InputError, match="was killed"):
+    with pytest.raises(InputError, match="or was cut; try --overwrite"):
         check_folder(tmp_path / "run")
     check_folder(tmp_path / "run", overwrite=True)
 
@@ -245,9 +247,9 @@ def test_a_full_disk_is_a_run_error(done, tmp_path):
 
 def test_numbers_that_are_not_finite_survive_as_strict_json(done, tmp_path):
     record = dataclasses.replace(done.result.records[0], psnr=math.inf)
+    result = dataclasses.replace(done.result, records=(record,))
     with new_run(tmp_path / "run") as run:
-        run.record(record)
-        run.save(done.restoration, done.result, done.summary, done.picture)
+        run.save(done.restoration, result, done.summary, done.picture)
     line = (tmp_path / "run" / "metrics.jsonl").read_text()
     assert json.loads(line, parse_constant=pytest.fail)["psnr"] == "inf"
     assert load_run(tmp_path / "run").records == (record,)

@@ -12,15 +12,13 @@ Examples
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from guided_dip.config import PRESETS, Config, make_config
     from guided_dip.errors import InputError, RunError
-    from guided_dip.restore import restore
+    from guided_dip.restoration import restore
     from guided_dip.result import Result
 
     __version__: str
@@ -43,23 +41,8 @@ _ROOMS = {
     "Result": "result",
     "RunError": "errors",
     "make_config": "config",
-    "restore": "restore",
+    "restore": "restoration",
 }
-
-
-class _Package(ModuleType):
-    """A package whose `restore` is the function, though a room of it has the same name.
-
-    Importing the room binds it to its name in the package; here that binds its function instead.
-    """
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "restore" and isinstance(value, ModuleType):
-            value = value.restore
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

@@ -1,8 +1,8 @@
 """Settings of one restoration: validated once, at the edge; presets; load and save.
 
 A `Config` is flat and immutable. Where a field is None, its value follows from the image or the
-machine and is filled in by `guided_dip.restore.prepare`, whose resolved config is the one that is
-saved with a run. A preset is a set of values with a name: the efforts `fast`, `balanced` and
+machine and is filled in by `guided_dip.restoration.prepare`, whose resolved config is the one that
+is saved with a run. A preset is a set of values with a name: the efforts `fast`, `balanced` and
 `best`, and the report's experiment as its text (`report`) and its code (`author`) have it.
 """
 
@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from guided_dip.diffusion import Convention, ScheduleName
-from guided_dip.errors import InputError, choices
+from guided_dip.errors import InputError, choices, quoted
 from guided_dip.guidance import Supervision
 from guided_dip.noise import parse_noise
 
@@ -38,6 +38,10 @@ class Config(BaseModel):
     )
     noise: str = Field(
         "auto", description="noise of the image: auto, or gaussian:SIGMA with SIGMA of 255"
+    )
+
+    nan_as_missing: bool = Field(
+        False, description="take NaN and infinite pixels as missing, and fill them in"
     )
 
     # The plan
@@ -86,6 +90,9 @@ class Config(BaseModel):
     )
 
     # The result
+    strength: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = Field(
+        1.0, description="share of the restoration in the result; the rest is the input"
+    )
     weight_average: Fraction = Field(0.0, description="decay of the weights' running mean; 0: off")
     output_average: Fraction = Field(0.0, description="decay of the outputs' running mean; 0: off")
     final_draws: Count = Field(16, description="outputs averaged in the end, where they differ")
@@ -201,7 +208,8 @@ def make_config(settings: Mapping[str, Any] | None = None, *, preset: str | None
         values = _FROM_Z | values
     for key in values:
         if key not in Config.model_fields:
-            raise InputError(f"unknown setting '{key}': {choices(str(key), Config.model_fields)}")
+            hint = choices(str(key), Config.model_fields)
+            raise InputError(f"unknown setting {quoted(str(key))}: {hint}")
     try:
         return Config(**values)
     except ValidationError as error:
@@ -213,11 +221,11 @@ def _one_line(error: ValidationError) -> str:
     problem = first["msg"].removeprefix("Value error, ")
     if not first["loc"]:
         return problem
-    key, given = first["loc"][0], first["input"]
+    key, given = first["loc"][0], quoted(first["input"])
     if first["type"] == "literal_error":
         allowed = [str(name) for name in _allowed(str(key))]
-        return f"{key} cannot be {given!r}: {choices(str(given), allowed)}"
-    return f"{key} cannot be {given!r}: {problem[0].lower()}{problem[1:]}"
+        return f"{key} cannot be {given}: {choices(str(first['input']), allowed)}"
+    return f"{key} cannot be {given}: {problem[0].lower()}{problem[1:]}"
 
 
 def _allowed(key: str) -> tuple[Any, ...]:
@@ -236,12 +244,16 @@ def load(path: str | Path) -> Config:
     """
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = str(error).splitlines()[0]
+    except (OSError, yaml.YAMLError, RecursionError, ValueError) as error:
+        # ValueError: text that is not UTF-8, or a date that is in no calendar
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(f"cannot read the config {path}: {reason}") from None
     if not isinstance(values, dict):
         raise InputError(f"the config {path} is not a list of 'setting: value' lines")
-    return make_config({str(key): value for key, value in values.items()})
+    try:
+        return make_config({str(key): value for key, value in values.items()})
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def dump(config: Config) -> str:

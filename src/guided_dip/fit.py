@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -128,6 +128,11 @@ class Fit:
         How to fit.
     operator
         Forward operator ``A``.
+
+    Attributes
+    ----------
+    rate_factor
+        Every learning rate is multiplied by it.
     """
 
     network: nn.Module
@@ -142,15 +147,65 @@ class Fit:
         self._mean_output: Tensor | None = None
         self._stage = 0
         self._done = 0
+        self.rate_factor = 1.0
 
     def __iter__(self) -> Iterator[Step]:
-        for stage_index, stage in enumerate(self.plan):
-            if stage.steps:
+        while self._done < self.plan.steps:
+            stage_index, is_first = self._place()
+            if is_first:
                 self._enter(stage_index)
-            for _ in range(stage.steps):
-                record = self._step(stage_index)
-                self._done += 1
-                yield record
+            record = self._step(stage_index)
+            self._done += 1
+            yield record
+
+    @property
+    def done(self) -> int:
+        """Number of steps that are done."""
+        return self._done
+
+    def _place(self) -> tuple[int, bool]:
+        """Return the stage of the next step, and whether that is the stage's first."""
+        first = 0
+        for index, stage in enumerate(self.plan):
+            if self._done < first + stage.steps:
+                return index, self._done == first
+            first += stage.steps
+        raise AssertionError("a finished fit has no next step")
+
+    def state(self) -> dict[str, Any]:
+        """Return a copy of all that the rest of the fit depends on: tensors and plain values."""
+        average = self._average
+        return copy.deepcopy(
+            {
+                "done": self._done,
+                "stage": self._stage,
+                "network": dict(self.network.state_dict()),
+                "optimizer": self._optimizer.state_dict(),
+                "average": None if average is None else dict(average.state_dict()),
+                "mean_output": self._mean_output,
+                "random": torch.get_rng_state(),
+            }
+        )
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from a state, of this fit or of another one with the same settings.
+
+        Parameters
+        ----------
+        state
+            What `state` returned; it is copied.
+        """
+        state = copy.deepcopy(state)
+        self._done, self._stage = state["done"], state["stage"]
+        self.network.load_state_dict(state["network"])
+        self._optimizer = self._make_optimizer()
+        self._optimizer.load_state_dict(state["optimizer"])
+        if self._average is not None:
+            self._average.load_state_dict(state["average"])
+        mean = state["mean_output"]
+        device = next(self.network.parameters()).device
+        self._mean_output = None if mean is None else mean.to(device)
+        torch.set_rng_state(state["random"])
 
     def _enter(self, stage_index: int) -> None:
         self._stage = stage_index
@@ -171,9 +226,9 @@ class Fit:
 
     def _step(self, stage_index: int) -> Step:
         s, index = self.settings, self._done
-        rate = learning_rate_at(
-            s.learning_rate_schedule, s.learning_rate, index / max(1, self.plan.steps - 1)
-        )
+        progress = index / max(1, self.plan.steps - 1)
+        rate = learning_rate_at(s.learning_rate_schedule, s.learning_rate, progress)
+        rate *= self.rate_factor
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         pair = self.supervision.pair(stage_index, index)
@@ -234,19 +289,42 @@ class Fit:
         -------
         x_hat : (1, C, H, W) float32
         """
+        return self.estimate_and_spread(draws)[0]
+
+    def estimate_and_spread(self, draws: int | None = None) -> tuple[Tensor, Tensor | None]:
+        """Return the current estimate, and how far the outputs it averages lie apart.
+
+        Parameters
+        ----------
+        draws
+            As for `estimate`.
+
+        Returns
+        -------
+        x_hat : (1, C, H, W) float32
+        spread : (1, C, H, W) float32 or None
+            Sample standard deviation over the draws; None if there is only one.
+        """
         s = self.settings
         if self._mean_output is not None:
-            return self._mean_output.clone()
+            return self._mean_output.clone(), None
         varied = self.supervision.draws_differ or s.flips_and_turns
         count = max(1, s.final_draws if draws is None else draws) if varied else 1
-        total: Tensor | None = None
-        for draw in range(count):
-            k = draw % TURNS if s.flips_and_turns else 0
-            source = self.supervision.final_input(self._stage, draw)
-            output = self._run(source, k, self._average).float()
-            total = output if total is None else total + output
-        assert total is not None
-        return total / count
+        first = self._draw(0)
+        total, squares = first.clone(), torch.zeros_like(first)
+        for draw in range(1, count):
+            output = self._draw(draw)
+            total += output
+            squares += (output - first).square()  # around the first: nothing cancels
+        mean = total / count
+        if count == 1:
+            return mean, None
+        around_mean = squares - count * (mean - first).square()
+        return mean, (around_mean.clamp_min(0) / (count - 1)).sqrt()
+
+    def _draw(self, draw: int) -> Tensor:
+        k = draw % TURNS if self.settings.flips_and_turns else 0
+        return self._run(self.supervision.final_input(self._stage, draw), k, self._average).float()
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from guided_dip.config import Config
 from guided_dip.guidance import Plan
 from guided_dip.metrics import psnr, ssim
 from guided_dip.noise import NoiseModel
+from guided_dip.residual import ResidualCheck
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,11 @@ class Result:
         Time of the fit and the final estimate.
     stopped_at
         Step at which an early-stopping rule had its smallest variance; None if there was no rule.
+    rollbacks
+        Steps at which the fit diverged, and from which it went back to go on at a smaller rate.
+    spread
+        Sample standard deviation of the outputs that the restoration averages: float32, the
+        image's shape, in its units; None where only one was taken.
     scores, scores_before
         The restoration and the input compared with the clean image, if one was given.
     note
@@ -87,6 +93,9 @@ class Result:
     snapshots: tuple[tuple[int, NDArray[np.float32]], ...]
     seconds: float
     stopped_at: int | None = None
+    rollbacks: tuple[int, ...] = ()
+    spread: NDArray[np.float32] | None = None
+    residual: ResidualCheck | None = None
     scores: Scores | None = None
     scores_before: Scores | None = None
     note: str = ""

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections import deque
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -66,6 +66,21 @@ class EarlyStopping(ABC):
             self.smallest, self.best, self.best_step = now, output.clone(), self._step
         return self.best_step is not None and self._step - self.best_step >= self.patience
 
+    def state(self) -> dict[str, Any]:
+        """Return all that its further judgement depends on: tensors and plain values."""
+        return {name: _copied(value) for name, value in vars(self).items()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` returned, which is left as it is."""
+        vars(self).update({name: _copied(value) for name, value in state.items()})
+
+
+def _copied(value: Any) -> Any:
+    """Copy what may be changed in place; outputs in a list never are."""
+    if isinstance(value, Tensor):
+        return value.clone()
+    return list(value) if isinstance(value, list) else value
+
 
 class WindowedVariance(EarlyStopping):
     """ES-WMV: the variance over the last `window` outputs, all of them kept in memory."""
@@ -73,7 +88,7 @@ class WindowedVariance(EarlyStopping):
     def __init__(self, window: int = 100, patience: int = 1000) -> None:
         super().__init__(patience)
         self.window = window
-        self._outputs: deque[Tensor] = deque(maxlen=window)
+        self._outputs: list[Tensor] = []
         self._sum: Tensor | None = None
         self._squares = 0.0
 
@@ -85,7 +100,7 @@ class WindowedVariance(EarlyStopping):
         if self._sum is None:
             self._sum = now.new_zeros(now.shape)
         if len(self._outputs) == self.window:
-            oldest = self._outputs[0].double()
+            oldest = self._outputs.pop(0).double()
             self._sum -= oldest
             self._squares -= float(oldest.square().sum())
         self._outputs.append(output.clone())

@@ -27,6 +27,7 @@ from guided_dip import seeds
 from guided_dip.diffusion import Schedule, forward, forward_from_observation
 from guided_dip.errors import InputError
 from guided_dip.guidance import Plan
+from guided_dip.operators import Operator
 
 
 class Pair(NamedTuple):
@@ -172,3 +173,35 @@ class RecorruptedGuides:
         """Return ``y + a eta`` with an ``eta`` of its own for each draw."""
         eta = self._sigma * seeds.normal(self._y, self._seed, "final", draw)
         return self._y + self._strength(stage) * eta
+
+
+class Measured:
+    """Another supervision whose targets are measured: ``(input, A(target))``.
+
+    For operators that leave a pixel as it is or leave it out, so that A of an image's target is
+    the measurement's.
+
+    Parameters
+    ----------
+    supervision
+        In image space.
+    operator
+        Forward operator ``A``.
+    """
+
+    def __init__(self, supervision: Supervision, operator: Operator) -> None:
+        self._supervision, self._operator = supervision, operator
+
+    @property
+    def draws_differ(self) -> bool:
+        """As the other's."""
+        return self._supervision.draws_differ
+
+    def pair(self, stage: int, step: int) -> Pair:
+        """Return ``(input, A(target))``."""
+        pair = self._supervision.pair(stage, step)
+        return Pair(pair.input, self._operator(pair.target))
+
+    def final_input(self, stage: int, draw: int) -> Tensor:
+        """Return the other's input."""
+        return self._supervision.final_input(stage, draw)

@@ -21,7 +21,7 @@ from guided_dip.cli.info import info
 from guided_dip.cli.plan import plan
 from guided_dip.cli.reproduce import reproduce
 from guided_dip.cli.restore import restore
-from guided_dip.errors import InputError, RunError
+from guided_dip.errors import InputError, InterruptionError, RunError
 
 NAME = "guided-dip"
 TERMINATED = 128 + signal.SIGTERM
@@ -81,6 +81,8 @@ def run(arguments: Sequence[str]) -> int:
             context.command.invoke(context)
     except typer.Exit as stop:
         return stop.exit_code
+    except InterruptionError as error:
+        return _failed(str(error), 128 + error.signal)
     except KeyboardInterrupt:
         return _failed("interrupted", 130)
     except SystemExit:

@@ -10,18 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guided_dip.cli.console import duration, give, notes, tell
-from guided_dip.cli.progress import progress
+from guided_dip.cli.interruption import Run, with_pixels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
-
     from guided_dip.config import Config
     from guided_dip.images import Picture
-    from guided_dip.restore import Restoration
-    from guided_dip.result import Record, Result
-    from guided_dip.runs import Summary
+    from guided_dip.restoration import Checkpoint, Restoration
+    from guided_dip.runs import Begun, Summary
 
 
 @dataclass(frozen=True)
@@ -38,6 +33,16 @@ class Job:
         The clean picture, to score with.
     run_dir
         The run folder.
+    resume
+        The folder of a run that was cut, to go on with.
+    page
+        Page of the picture's file.
+    max_pixels
+        Most pixels that a picture may have; None for the usual limit.
+    checkpoint_every
+        Seconds between checkpoints.
+    time_budget
+        Seconds that the run may take.
     overwrite
         Replace what exists.
     quiet
@@ -50,13 +55,25 @@ class Job:
     output: Path | None
     clean: Path | None
     run_dir: Path | None
-    overwrite: bool
-    quiet: bool
-    as_json: bool
+    resume: Path | None = None
+    page: int | None = None
+    max_pixels: int | None = None
+    checkpoint_every: float = 60.0
+    time_budget: float | None = None
+    overwrite: bool = False
+    quiet: bool = False
+    as_json: bool = False
 
 
-def carry_out(job: Job, config: Config) -> None:
+def carry_out(job: Job, config: Config | None) -> None:
     """Restore a file; whatever can be checked is checked before anything is computed.
+
+    Parameters
+    ----------
+    job
+        What to do.
+    config
+        Settings; None if the run that is resumed has them.
 
     Raises
     ------
@@ -64,21 +81,75 @@ def carry_out(job: Job, config: Config) -> None:
         If a file or a setting is not usable.
     RunError
         If the run fails, or its result cannot be written.
+    InterruptionError
+        If a signal asked it to end; its state is kept.
     """
     with notes(quiet=job.quiet):
+        begun = None
+        if job.resume is not None:
+            begun = _begun(job, job.resume)
+            job = dataclasses.replace(job, run_dir=job.resume, page=begun.page)
+            config = begun.config
+        assert config is not None, "either there are settings, or the run that goes on has them"
         _check_paths(job)
         picture, clean = _read(job, config)
-        from guided_dip.restore import prepare  # loads torch
+        from guided_dip.restoration import prepare  # loads torch
 
-        restoration = prepare(picture.pixels, config, clean=None if clean is None else clean.pixels)
-        estimated = config.noise == "auto"
+        restoration = prepare(
+            picture.pixels,
+            config,
+            clean=None if clean is None else clean.pixels,
+            time_budget=job.time_budget,
+        )
+        checkpoint = _checkpoint(job, restoration)
+        begun = begun or _begin(job, restoration, noise_estimated=config.noise == "auto")
         if not job.quiet:
-            tell(_announcement(job, restoration, picture, noise_estimated=estimated))
-        summary = _restore(job, restoration, picture, noise_estimated=estimated)
+            tell(_announcement(job, restoration, picture, begun))
+        summary = _restore(Run(job, restoration, picture, begun), checkpoint)
     if job.as_json:
         give(json.dumps(_as_json(job, summary)))
     elif not job.quiet:
         give(_conclusion(job, summary))
+        for warning in () if summary.residual is None else summary.residual.warnings:
+            tell(f"note: {warning}")
+
+
+def _begin(job: Job, restoration: Restoration, *, noise_estimated: bool) -> Begun:
+    from guided_dip.runs import Begun, Source, versions
+
+    return Begun(
+        source=Source.of(job.image),
+        page=job.page,
+        clean=None if job.clean is None else Source.of(job.clean),
+        config=restoration.config,
+        noise_estimated=noise_estimated,
+        versions=versions(),
+    )
+
+
+def _begun(job: Job, folder: Path) -> Begun:
+    """Read what the run that is to go on was begun with, and make sure it is the same."""
+    from guided_dip.errors import InputError
+    from guided_dip.images import read
+    from guided_dip.runs import Source, load_begun
+
+    begun = load_begun(folder)
+    for path in filter(None, (job.image, job.clean)):
+        if not path.is_file():
+            read(path)  # says what is wrong with it
+            raise InputError(f"{path}: is no regular file")
+    clean = None if job.clean is None else Source.of(job.clean)
+    begun.check(folder, Source.of(job.image), clean)
+    return begun
+
+
+def _checkpoint(job: Job, restoration: Restoration) -> Checkpoint | None:
+    """Read where the run that is to go on had got to."""
+    if job.resume is None:
+        return None
+    from guided_dip.runs import load_checkpoint
+
+    return load_checkpoint(job.resume, restoration.config.device)
 
 
 def _check_paths(job: Job) -> None:
@@ -96,15 +167,17 @@ def _check_paths(job: Job) -> None:
         return
     if job.output is not None and same_file(job.output, job.run_dir):
         raise InputError(f"{job.output}: is to be both result and run folder; try two names")
-    check_folder(job.run_dir, overwrite=job.overwrite)
+    if job.resume is None:
+        check_folder(job.run_dir, overwrite=job.overwrite)
 
 
 def _read(job: Job, config: Config) -> tuple[Picture, Picture | None]:
     """Read the pictures, and make sure that the result will have a place."""
     from guided_dip.errors import InputError
-    from guided_dip.images import check_writable, read
+    from guided_dip.images import DEFAULT_MAX_PIXELS, check_writable, read
 
-    picture = read(job.image)
+    most = DEFAULT_MAX_PIXELS if job.max_pixels is None else job.max_pixels
+    picture = read(job.image, max_pixels=most, page=job.page, nan_as_missing=config.nan_as_missing)
     size = _size(picture)
     if config.resize is not None:
         # Alpha is carried through untouched or not at all.
@@ -119,7 +192,7 @@ def _read(job: Job, config: Config) -> tuple[Picture, Picture | None]:
             overwrite=job.overwrite,
             size=size,
         )
-    clean = None if job.clean is None else read(job.clean)
+    clean = None if job.clean is None else read(job.clean, max_pixels=most)
     if clean is not None and clean.pixels.shape != picture.pixels.shape:
         raise InputError(
             f"{job.clean}: is {_described(clean)}, but {job.image} is {_described(picture)}; "
@@ -138,41 +211,47 @@ def _described(picture: Picture) -> str:
     return f"{width}x{height} {'gray' if picture.channels == 1 else 'RGB'}"
 
 
-def _announcement(
-    job: Job, restoration: Restoration, picture: Picture, *, noise_estimated: bool
-) -> str:
+def _announcement(job: Job, restoration: Restoration, picture: Picture, begun: Begun) -> str:
     config = restoration.config
     what = [f"{_described(picture)} {picture.pixels.dtype}"]
     if picture.alpha is not None:
         what.append("alpha kept as it is")
     if config.resize is not None:
         what.append(f"resized to {config.resize}x{config.resize}, without alpha")
+    if restoration.missing is not None:
+        what.append(f"{restoration.missing.mean():.2%} of its pixels missing")
     if restoration.noise is not None:
-        what.append(f"noise {restoration.noise}{' (estimated)' * noise_estimated}")
+        what.append(f"noise {restoration.noise}{' (estimated)' * begun.noise_estimated}")
     steps = restoration.plan.steps
     how = [config.supervision, config.backbone, f"{steps} steps on {config.device}"]
-    if steps:
-        how.append(f"about {duration(steps * restoration.seconds_per_step())}")
+    if job.resume is not None:
+        how.append(f"going on with {job.resume}")
+    elif steps:
+        step, around = restoration.pace()
+        how.append(f"about {duration(steps * step + around)}")
     return f"{job.image}: {', '.join(what)}; {', '.join(how)}"
 
 
-def _restore(
-    job: Job, restoration: Restoration, picture: Picture, *, noise_estimated: bool
-) -> Summary:
+def _restore(run: Run, checkpoint: Checkpoint | None) -> Summary:
     """Run, and write everything: the run folder first, as it has the restoration too."""
     from guided_dip.images import write
-    from guided_dip.runs import Source, new_run, summarize
+    from guided_dip.runs import new_run, resumed_run, summarize
 
-    source = Source.of(job.image)
+    job, restoration, begun = run.job, run.restoration, run.begun
     with ExitStack() as stack:
-        run = None
-        if job.run_dir is not None:
-            run = stack.enter_context(new_run(job.run_dir, overwrite=job.overwrite))
-        result = _run(restoration, quiet=job.quiet, also=None if run is None else run.record)
-        summary = summarize(restoration, result, source, noise_estimated=noise_estimated)
-        restored = _with_pixels(picture, result.image)
-        if run is not None:
-            run.save(restoration, result, summary, restored)
+        if job.resume is not None:
+            run.writer = stack.enter_context(resumed_run(job.resume))
+            run.writer.records(() if checkpoint is None else checkpoint.records)
+        elif job.run_dir is not None:
+            folder = new_run(job.run_dir, overwrite=job.overwrite, begun=begun)
+            run.writer = stack.enter_context(folder)
+        result = run.carry_out(checkpoint)
+        summary = summarize(
+            restoration, result, begun.source, noise_estimated=begun.noise_estimated
+        )
+        restored = with_pixels(run.picture, result.image)
+        if run.writer is not None:
+            run.writer.save(restoration, result, summary, restored)
     if job.output is not None:
         write(job.output, restored, overwrite=job.overwrite)
     if job.run_dir is not None:
@@ -180,24 +259,6 @@ def _restore(
 
         redraw(job.run_dir)
     return summary
-
-
-def _run(restoration: Restoration, *, quiet: bool, also: Callable[[Record], None] | None) -> Result:
-    with progress(restoration.plan, quiet=quiet) as update:
-
-        def on_step(record: Record) -> None:
-            update(record)
-            if also is not None:
-                also(record)
-
-        return restoration.run(on_step)
-
-
-def _with_pixels(picture: Picture, pixels: NDArray[Any]) -> Picture:
-    alpha = picture.alpha
-    if alpha is not None:
-        alpha = alpha.astype(pixels.dtype, copy=False)  # 64-bit floats come back as 32-bit ones
-    return dataclasses.replace(picture, pixels=pixels, alpha=alpha)
 
 
 def _as_json(job: Job, summary: Summary) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -87,6 +87,33 @@ def restore(
         Path | None,
         typer.Option(metavar="DIR", help="Keep the run: config, records, summary, plots."),
     ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Go on with the interrupted run in this folder."),
+    ] = None,
+    strength: Annotated[
+        float | None,
+        typer.Option(
+            metavar="0...1", help="Share of the restoration; the rest is IN.  [default: 1]"
+        ),
+    ] = None,
+    time_budget: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="Take no more steps than fit into this time."),
+    ] = None,
+    page: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Page of a TIFF or HDU of a FITS file.")
+    ] = None,
+    nan_as_missing: Annotated[
+        bool, typer.Option("--nan-as-missing", help="Fill NaN and infinite pixels in.")
+    ] = False,
+    max_pixels: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Most pixels a picture may have.  [default: 2^28]"),
+    ] = None,
+    checkpoint_every: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0, help="How often the run folder gets one.")
+    ] = 60.0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a file or a run that exists.")
     ] = False,
@@ -96,7 +123,7 @@ def restore(
     ] = False,
 ) -> None:
     """Restore one noisy picture. Presets give way to --config, that to options, they to --set."""
-    options = {
+    options: dict[str, Any] = {
         "noise": noise,
         "supervision": supervision,
         "backbone": backbone,
@@ -106,7 +133,43 @@ def restore(
         "seed": seed,
         "device": device,
         "effort": effort,
+        "strength": strength,
+        "nan_as_missing": nan_as_missing or None,
     }
-    settings = make_settings(options, preset=preset, file=config, assignments=assignments or [])
-    job = Job(image, output, clean, run_dir, overwrite=overwrite, quiet=quiet, as_json=as_json)
+    settings = None
+    if resume is None:
+        settings = make_settings(options, preset=preset, file=config, assignments=assignments or [])
+    else:
+        others: dict[str, Any] = {
+            "preset": preset,
+            "config": config,
+            "set": assignments,
+            "page": page,
+        }
+        others |= {"time_budget": time_budget, "run_dir": run_dir}
+        _check_alone(options | others)
+    job = Job(
+        image,
+        output,
+        clean,
+        run_dir,
+        resume=resume,
+        page=page,
+        max_pixels=max_pixels,
+        checkpoint_every=checkpoint_every,
+        time_budget=time_budget,
+        overwrite=overwrite,
+        quiet=quiet,
+        as_json=as_json,
+    )
     carry_out(job, settings)
+
+
+def _check_alone(options: dict[str, Any]) -> None:
+    """Refuse settings beside --resume: the run has its own."""
+    from guided_dip.errors import InputError
+
+    for name, value in options.items():
+        if value is not None and value != []:
+            option = f"--{name.replace('_', '-')}"
+            raise InputError(f"--resume goes on with the run's own settings; leave out {option}")

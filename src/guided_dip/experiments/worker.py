@@ -69,7 +69,7 @@ def execute(task: Task, on_step: Callable[[Record], None]) -> None:
     RunError
         If the run fails, or its folder cannot be written.
     """
-    from guided_dip.restore import prepare
+    from guided_dip.restoration import prepare
 
     task.folder.parent.mkdir(parents=True, exist_ok=True)
     restoration = prepare(task.image, task.config, clean=task.clean)

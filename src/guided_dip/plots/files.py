@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from guided_dip.errors import InputError, choices
 from guided_dip.files import write_whole
 from guided_dip.plots.charts import curves
-from guided_dip.plots.pictures import comparison, process
+from guided_dip.plots.pictures import comparison, diagnosis, process
 from guided_dip.runs import SavedRun, load_run
-from guided_dip.runs.layout import COMPARISON, CURVES, PROCESS
+from guided_dip.runs.layout import COMPARISON, CURVES, DIAGNOSIS, PROCESS
 
 DPI = 150
 LONGEST_NAME = 40  # letters, in a title
@@ -98,6 +98,8 @@ def redraw(folder: Path) -> tuple[Path, ...]:
         drawings[CURVES] = _curves
     if run.summary.snapshots:
         drawings[PROCESS] = _process
+    if run.residual is not None:
+        drawings[DIAGNOSIS] = _diagnosis
     for name, draw in drawings.items():
         save(draw(run), folder / name)
     return tuple(folder / name for name in drawings)
@@ -131,3 +133,9 @@ def _comparison(run: SavedRun) -> Figure:
         scores=run.summary.scores,
         title=_title(run),
     )
+
+
+def _diagnosis(run: SavedRun) -> Figure:
+    residual = run.residual
+    assert residual is not None, "it is drawn only where there is one"
+    return diagnosis(residual, run.spread, title=_title(run))

@@ -28,6 +28,9 @@ STRIP_COLUMNS = 8
 DETAIL = 4  # a detail is this fraction of the picture's sides
 SMALLEST_DETAIL = 24  # pixels
 ACCENT = "#d1495b"
+SHOWN = 3  # times its root mean square is how much of a residual is told apart
+BRIGHTEST = 0.995  # quantile of a spread that is white
+TINY = 1e-9
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,35 @@ def comparison(
     return _tiled([*whole, *details], len(shown), COMPARISON_CELL, title)
 
 
+def diagnosis(residual: Pixels, spread: Pixels | None = None, *, title: str = "") -> Figure:
+    """Draw what a restoration took away and, if known, how much its final draws differ.
+
+    In a good residual there is nothing to be seen but noise.
+
+    Parameters
+    ----------
+    residual
+        Input minus restoration, (H, W) or (H, W, 3); gray is zero.
+    spread
+        Standard deviation of the draws, of the same size; black is zero.
+    title
+        Over the figure.
+    """
+    unit = max(float(np.sqrt(np.mean(residual**2))), TINY)
+    tiles = [
+        Tile(
+            0.5 + residual / (2 * SHOWN * unit),
+            f"residual\nblack to white: \N{PLUS-MINUS SIGN}{SHOWN * unit * 255:.3g}/255",
+        )
+    ]
+    if spread is not None:
+        gray = spread if spread.ndim == 2 else spread.mean(axis=2)
+        most = max(float(np.quantile(gray, BRIGHTEST)), TINY)
+        label = f"spread of the final draws\nwhite: {most * 255:.3g}/255"
+        tiles.append(Tile(gray / most, label))
+    return _tiled(tiles, len(tiles), COMPARISON_CELL, title)
+
+
 def _scored(score: Scores) -> str:
     return f"PSNR {score.psnr:.2f} dB, SSIM {score.ssim:.3f}"
 
@@ -151,7 +183,11 @@ def _tiled(tiles: Sequence[Tile], columns: int, largest: tuple[float, float], ti
     rows = [tiles[k : k + columns] for k in range(0, len(tiles), columns)]
     heads = [LINE * max(len(tile.label.splitlines()) for tile in row) for row in rows]
     wide = 2 * MARGIN + columns * cell + (columns - 1) * GAP
-    lines = textwrap.wrap(title, int(wide / TITLE_LETTER))
+    lines = [
+        line
+        for part in title.splitlines()
+        for line in textwrap.wrap(part, int(wide / TITLE_LETTER))
+    ]
     over = LINE * (1.1 * len(lines) + 0.7) if lines else 0.0
     size = (wide, 2 * MARGIN + over + sum(heads) + len(rows) * (drawn[1] + GAP) - GAP)
     figure = Figure(figsize=size)

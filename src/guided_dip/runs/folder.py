@@ -5,33 +5,41 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from guided_dip import config as configs
-from guided_dip.errors import InputError, RunError
-from guided_dip.images import Picture, from_float, write
+from guided_dip.errors import InputError, InterruptionError, RunError
+from guided_dip.files import write_whole
+from guided_dip.images import Picture, from_float, to_float, write
 from guided_dip.result import Record, Result
+from guided_dip.runs.begun import Begun
 from guided_dip.runs.layout import (
+    BEGUN,
+    CHECKPOINT,
     CLEAN,
     CONFIG,
     DRAFT,
+    ESTIMATE,
     FIGURES,
     INPUT,
     METRICS,
     PICTURES,
+    RESIDUAL,
     RESTORED,
+    SPREAD,
     SUMMARY,
 )
 from guided_dip.runs.summary import Summary, plain
 
 if TYPE_CHECKING:
-    from guided_dip.restore import Restoration
+    from guided_dip.restoration import Checkpoint, Restoration
 
 
 def check_folder(folder: Path, *, overwrite: bool = False) -> None:
@@ -77,18 +85,30 @@ def _check_content(folder: Path, *, overwrite: bool) -> None:
     if not ({CONFIG, METRICS} <= names or DRAFT in names):
         raise InputError(f"{folder}: holds other files than a run's; try a new or an empty folder")
     if not overwrite:
-        state = "a run is being written to it, or was killed" if DRAFT in names else "holds a run"
-        raise InputError(f"{folder}: {state}; try another folder, or --overwrite to replace it")
+        if DRAFT in names:
+            go_on = f"--resume {folder} to go on with it, or " * (folder / DRAFT / BEGUN).exists()
+            raise InputError(
+                f"{folder}: a run is being written to it, or was cut; try {go_on}--overwrite to "
+                "replace it"
+            )
+        raise InputError(f"{folder}: holds a run; try another folder, or --overwrite to replace it")
 
 
 @contextmanager
-def new_run(folder: Path, *, overwrite: bool = False) -> Iterator[RunWriter]:
-    """Write a run folder: all of it when the block ends, nothing when it fails.
+def new_run(
+    folder: Path, *, overwrite: bool = False, begun: Begun | None = None
+) -> Iterator[RunWriter]:
+    """Write a run folder: all of it when the block ends.
+
+    When the block fails, nothing stays; but an interruption or a full disk leaves the draft if
+    there is a checkpoint in it, so that the run can go on.
 
     Parameters
     ----------
     folder, overwrite
         As for `check_folder`.
+    begun
+        What the run begins with; without it, it cannot be interrupted.
 
     Raises
     ------
@@ -99,23 +119,74 @@ def new_run(folder: Path, *, overwrite: bool = False) -> Iterator[RunWriter]:
     """
     check_folder(folder, overwrite=overwrite)
     existed = folder.exists()
+    with _cannot_be_written(folder):
+        try:
+            folder.mkdir(exist_ok=True)
+            _make_draft(folder, begun)
+            with _filled(folder) as writer:
+                yield writer
+        except BaseException:
+            if not existed:
+                with suppress(OSError):
+                    folder.rmdir()  # only if nothing stayed in it
+            raise
+
+
+@contextmanager
+def resumed_run(folder: Path) -> Iterator[RunWriter]:
+    """Go on with writing the folder of a run that was cut.
+
+    Parameters
+    ----------
+    folder
+        For which `guided_dip.runs.load_begun` finds a run.
+
+    Raises
+    ------
+    RunError
+        If a file cannot be written.
+    """
+    with _cannot_be_written(folder), _filled(folder) as writer:
+        yield writer
+
+
+@contextmanager
+def _cannot_be_written(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise RunError(f"{folder}: cannot be written ({reason}); try another disk") from error
+
+
+def _make_draft(folder: Path, begun: Begun | None) -> None:
+    """Make an empty draft; what the run begins with is in it from its first moment."""
+    draft, fresh = folder / DRAFT, folder / f"{DRAFT}.new"
+    for path in (draft, fresh):
+        shutil.rmtree(path, ignore_errors=True)
+    fresh.mkdir()
+    if begun is not None:
+        (fresh / BEGUN).write_text(begun.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    fresh.replace(draft)
+
+
+@contextmanager
+def _filled(folder: Path) -> Iterator[RunWriter]:
     draft = folder / DRAFT
     try:
-        folder.mkdir(exist_ok=True)
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir()
-        with (draft / METRICS).open("x", encoding="utf-8") as metrics:
+        with (draft / METRICS).open("w", encoding="utf-8") as metrics:
             yield RunWriter(draft, metrics)
         _publish(draft, folder)
     except BaseException as error:
-        shutil.rmtree(draft, ignore_errors=True)
-        if not existed:
-            with suppress(OSError):
-                folder.rmdir()
-        if isinstance(error, OSError):
-            reason = error.strerror or type(error).__name__
-            raise RunError(f"{folder}: cannot be written ({reason}); try another disk") from error
+        if not (_is_cut(error) and (draft / CHECKPOINT).exists()):
+            shutil.rmtree(draft, ignore_errors=True)
         raise
+
+
+def _is_cut(error: BaseException) -> bool:
+    """Whether a run ended for reasons that are not its own."""
+    outside = (OSError, KeyboardInterrupt, SystemExit, InterruptionError)
+    return isinstance(error, outside) or isinstance(error.__cause__, OSError)
 
 
 def _publish(draft: Path, folder: Path) -> None:
@@ -123,15 +194,19 @@ def _publish(draft: Path, folder: Path) -> None:
     for name in (SUMMARY, *RESTORED.values(), *FIGURES):
         (folder / name).unlink(missing_ok=True)
     for path in sorted(draft.iterdir(), key=lambda path: path.name == SUMMARY):
+        if path.name in (BEGUN, CHECKPOINT):
+            continue  # a run that is killed in here can still go on
         place = folder / path.name
         if place.is_dir():
             shutil.rmtree(place)
         path.replace(place)
-    draft.rmdir()
+    shutil.rmtree(draft)
+    for estimate in folder.glob(f"{ESTIMATE}.*"):
+        estimate.unlink()
 
 
 class RunWriter:
-    """Fills the draft of a run folder; `new_run` gives one.
+    """Fills the draft of a run folder; `new_run` and `resumed_run` give one.
 
     Attributes
     ----------
@@ -148,6 +223,24 @@ class RunWriter:
         self._metrics.write(json.dumps(plain(asdict(record))) + "\n")
         self._metrics.flush()
 
+    def records(self, records: Sequence[Record]) -> None:
+        """Write the records of all steps so far, in place of those that are there."""
+        self._metrics.seek(0)
+        self._metrics.truncate()
+        for record in records:
+            self.record(record)
+
+    def checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint, in place of the one before."""
+        write_whole(self.draft / CHECKPOINT, checkpoint.to_bytes())
+
+    def estimate(self, estimate: Picture) -> Path:
+        """Write the estimate of an interrupted run, and return where it is."""
+        suffix = Path(RESTORED[estimate.format]).suffix
+        path = self.draft.parent / f"{ESTIMATE}{suffix}"
+        write(path, estimate, overwrite=True)
+        return path
+
     def save(
         self, restoration: Restoration, result: Result, summary: Summary, restored: Picture
     ) -> None:
@@ -160,6 +253,7 @@ class RunWriter:
         restored
             The restoration, with what the input's file had besides pixels.
         """
+        self.records(result.records)  # after a rollback the stream has steps that do not count
         used = ", ".join(f"{name} {version}" for name, version in summary.versions.items())
         text = f"# A run with {used}\n{configs.dump(result.config)}"
         (self.draft / CONFIG).write_text(text, encoding="utf-8")
@@ -177,5 +271,15 @@ class RunWriter:
         folder = self.draft / PICTURES
         folder.mkdir()
         for name, pixels in shown.items():
-            flat = pixels[..., 0] if pixels.shape[2] == 1 else pixels
-            write(folder / name, Picture(from_float(flat, np.uint8)))
+            write(folder / name, Picture(from_float(_flat(pixels), np.uint8)))
+        if restoration.plan.steps and not result.config.oracle:
+            residual = restoration.pixels - to_float(result.image).reshape(restoration.pixels.shape)
+            write(folder / RESIDUAL, Picture(_flat(residual), format="TIFF"))
+        if result.spread is not None:
+            spread = result.spread.reshape(restoration.pixels.shape)
+            write(folder / SPREAD, Picture(_flat(spread), format="TIFF"))
+
+
+def _flat(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return (H, W) for one channel."""
+    return pixels[..., 0] if pixels.shape[2] == 1 else pixels

@@ -4,17 +4,25 @@ CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
 SUMMARY = "summary.json"
 PICTURES = "pictures"
+ESTIMATE = "estimate"  # of an interrupted run, with the picture's own suffix
+
+# A run that is not finished
 DRAFT = ".partial"
+BEGUN = "begun.json"
+CHECKPOINT = "checkpoint.pt"
 
 # In PICTURES
 INPUT = "input.png"
 CLEAN = "clean.png"
+RESIDUAL = "residual.tif"
+SPREAD = "spread.tif"
 
 # Drawn from the others
 CURVES = "curves.png"
 PROCESS = "process.png"
 COMPARISON = "comparison.png"
-FIGURES = (CURVES, PROCESS, COMPARISON)
+DIAGNOSIS = "diagnosis.png"
+FIGURES = (CURVES, PROCESS, COMPARISON, DIAGNOSIS)
 
 RESTORED = {
     "PNG": "restored.png",
@@ -22,4 +30,5 @@ RESTORED = {
     "TIFF": "restored.tif",
     "WebP": "restored.webp",
     "BMP": "restored.bmp",
+    "FITS": "restored.fits",
 }

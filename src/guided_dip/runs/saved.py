@@ -14,7 +14,17 @@ from guided_dip.config import Config
 from guided_dip.errors import InputError
 from guided_dip.images import read, to_float
 from guided_dip.result import Record
-from guided_dip.runs.layout import CLEAN, CONFIG, INPUT, METRICS, PICTURES, RESTORED, SUMMARY
+from guided_dip.runs.layout import (
+    CLEAN,
+    CONFIG,
+    INPUT,
+    METRICS,
+    PICTURES,
+    RESIDUAL,
+    RESTORED,
+    SPREAD,
+    SUMMARY,
+)
 from guided_dip.runs.summary import Summary
 
 _RECORD = TypeAdapter(Record)
@@ -51,6 +61,19 @@ class SavedRun:
     def snapshots(self) -> list[NDArray[np.float32]]:
         """The intermediate estimates, as 8 bits show them, in the order of the summary's list."""
         return [self._picture(snapshot.file) for snapshot in self.summary.snapshots]
+
+    @property
+    def residual(self) -> NDArray[np.float32] | None:
+        """What was taken away, input minus restoration; None for an experiment or no steps."""
+        return self._if_there(RESIDUAL)
+
+    @property
+    def spread(self) -> NDArray[np.float32] | None:
+        """Standard deviation of the final draws; None where there was only one."""
+        return self._if_there(SPREAD)
+
+    def _if_there(self, name: str) -> NDArray[np.float32] | None:
+        return self._picture(name) if (self.folder / PICTURES / name).exists() else None
 
     def _picture(self, name: str) -> NDArray[np.float32]:
         return to_float(read(self.folder / PICTURES / name).pixels)

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 from guided_dip.guidance import Plan
+from guided_dip.residual import ResidualCheck
 from guided_dip.result import Result, Scores, Scoring
 
 if TYPE_CHECKING:  # reading a run back needs no torch
-    from guided_dip.restore import Restoration
+    from guided_dip.restoration import Restoration
 
 PACKAGES = ("guided-dip", "torch", "numpy")
 
@@ -92,6 +93,10 @@ class Summary(BaseModel):
         Loss of the last step.
     stopped_at
         Step whose output an early-stopping rule chose; None if there was no rule.
+    rollbacks
+        Steps at which the fit diverged, and from which it went back.
+    residual
+        What was taken away, held against the noise model, with warnings in words.
     scores_before, scores
         Input and restoration against the clean image.
     oracle_peak
@@ -121,6 +126,8 @@ class Summary(BaseModel):
     seconds: float
     final_loss: float | None
     stopped_at: int | None
+    rollbacks: tuple[int, ...] = ()
+    residual: ResidualCheck | None = None
     scores_before: Scores | None
     scores: Scores | None
     oracle_peak: Peak | None
@@ -161,6 +168,8 @@ def summarize(
         seconds=round(result.seconds, 3),
         final_loss=records[-1].loss if records else None,
         stopped_at=result.stopped_at,
+        rollbacks=result.rollbacks,
+        residual=result.residual,
         scores_before=result.scores_before,
         scores=result.scores,
         oracle_peak=_peak(result),

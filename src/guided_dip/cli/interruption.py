@@ -1,0 +1,131 @@
+"""The run of a job: shown as it goes, checkpointed now and then, and left well when it is cut."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from guided_dip.cli.progress import progress
+from guided_dip.cli.stop import noted_signals
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from guided_dip.cli.job import Job
+    from guided_dip.images import Picture
+    from guided_dip.restoration import Checkpoint, Restoration
+    from guided_dip.result import Record, Result
+    from guided_dip.runs import Begun, RunWriter
+
+FOLDERS = 99  # tried beside an output for what is left of an interrupted run
+
+
+class _CutError(Exception):
+    def __init__(self, record: Record, signal: int) -> None:
+        self.record, self.signal = record, signal
+
+
+@dataclass
+class Run:
+    """A job's run.
+
+    Attributes
+    ----------
+    job, restoration, picture, begun
+        What is to be done.
+    writer
+        Fills the run folder, if there is one.
+    """
+
+    job: Job
+    restoration: Restoration
+    picture: Picture
+    begun: Begun
+    writer: RunWriter | None = None
+
+    def carry_out(self, checkpoint: Checkpoint | None) -> Result:
+        """Run to the end, or leave what is needed to go on.
+
+        Parameters
+        ----------
+        checkpoint
+            Where to go on; None to begin.
+
+        Raises
+        ------
+        InterruptionError
+            If a signal asked for the end.
+        """
+        try:
+            return self._run(checkpoint)
+        except _CutError as cut:
+            raise self._leave(cut) from None
+
+    def _run(self, checkpoint: Checkpoint | None) -> Result:
+        plan, last = self.restoration.plan, time.monotonic()
+        with progress(plan, quiet=self.job.quiet) as update, noted_signals() as stop:
+
+            def on_step(record: Record) -> None:
+                nonlocal last
+                update(record)
+                if self.writer is not None:
+                    self.writer.record(record)
+                    if time.monotonic() - last >= self.job.checkpoint_every:
+                        self.writer.checkpoint(self.restoration.checkpoint())
+                        last = time.monotonic()
+                if stop.signal is not None:
+                    raise _CutError(record, stop.signal)
+
+            return self.restoration.run(on_step, resume=checkpoint)
+
+    def _leave(self, cut: _CutError) -> Exception:
+        """Write the checkpoint and the current estimate, and say how to go on."""
+        from guided_dip.errors import InterruptionError
+
+        if self.writer is None:
+            return self._leave_beside(cut)
+        folder = self.writer.draft.parent
+        self.writer.checkpoint(self.restoration.checkpoint())
+        estimate = with_pixels(self.picture, self.restoration.estimate())
+        place = self.writer.estimate(estimate)
+        done, steps = cut.record.step + 1, self.restoration.plan.steps
+        return InterruptionError(
+            f"interrupted at step {done} of {steps}; the estimate so far is {place}; to go on: "
+            f"{self._command(folder)}",
+            cut.signal,
+        )
+
+    def _leave_beside(self, cut: _CutError) -> Exception:
+        """Do so in a new folder beside the output, as there is no run folder."""
+        from guided_dip.runs import new_run
+
+        assert self.job.output is not None, "a job without a run folder has an output"
+        folder = _free(self.job.output)
+        with new_run(folder, begun=self.begun) as self.writer:
+            raise self._leave(cut)
+
+    def _command(self, folder: Path) -> str:
+        job = self.job
+        words = ["guided-dip", "restore", str(job.image), "--resume", str(folder)]
+        for option, path in (("-o", job.output), ("--clean", job.clean)):
+            words += [] if path is None else [option, str(path)]
+        return shlex.join(words)
+
+
+def _free(output: Path) -> Path:
+    """Return a folder beside an output that is not there yet."""
+    names = [f"{output.stem}.run", *(f"{output.stem}.run-{n}" for n in range(2, FOLDERS + 1))]
+    places = (output.with_name(name) for name in names)
+    return next((place for place in places if not place.exists()), output.with_name(names[0]))
+
+
+def with_pixels(picture: Picture, pixels: NDArray[Any]) -> Picture:
+    """Return a picture with other pixels of the same size, and all else it has."""
+    alpha = picture.alpha
+    if alpha is not None:
+        alpha = alpha.astype(pixels.dtype, copy=False)  # 64-bit floats come back as 32-bit ones
+    return dataclasses.replace(picture, pixels=pixels, alpha=alpha)

@@ -1,0 +1,11 @@
+"""From an array and a config to a restored array.
+
+`prepare` fills in what follows from the image and the machine (noise level, steps, device) and
+returns a `Restoration`; running that yields a `Result`. `restore` does both.
+"""
+
+from guided_dip.restoration.checkpoint import Checkpoint
+from guided_dip.restoration.prepare import prepare, restore
+from guided_dip.restoration.run import Restoration
+
+__all__ = ["Checkpoint", "Restoration", "prepare", "restore"]

@@ -1,0 +1,230 @@
+"""Checks before a run, and what a config leaves to the image and to the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from guided_dip import backbones
+from guided_dip import config as configs
+from guided_dip.config import Config
+from guided_dip.engine import resolve_device, resolve_precision
+from guided_dip.errors import InputError
+from guided_dip.images import to_float
+from guided_dip.images.resize import resize_square
+from guided_dip.noise import NoiseModel, estimate_sigma, parse_noise
+from guided_dip.restoration.run import Restoration
+from guided_dip.restoration.span import span_of
+from guided_dip.result import Record, Result
+
+MAX_CHANNELS = 4
+FEWEST_STEPS = 10  # that are worth taking
+MARGIN = 0.9  # of a time budget: the rest is for a pace that is never quite even
+TILE = 32  # pixels; the noise of a picture with holes is estimated from such squares without one
+FEWEST_TILES = 4
+
+
+def restore(
+    image: NDArray[Any],
+    *,
+    effort: str = "balanced",
+    preset: str | None = None,
+    clean: NDArray[Any] | None = None,
+    time_budget: float | None = None,
+    on_step: Callable[[Record], None] | None = None,
+    **settings: Any,
+) -> Result:
+    """Restore one noisy image.
+
+    Parameters
+    ----------
+    image : (H, W) or (H, W, C) array, C from 1 to 4
+        Integers (white is the type's largest value) or floats (1.0 is white; values outside [0, 1]
+        are kept). Not modified. NaN is refused unless ``nan_as_missing=True``: then such pixels
+        are filled in.
+    effort
+        ``fast``, ``balanced`` or ``best``: the one dial between time and quality.
+    preset
+        ``report`` or ``author``, the report's experiment, instead of an effort.
+    clean : array of the image's shape, optional
+        Scores the records and the result; changes nothing else.
+    time_budget
+        Seconds that the run may take: plans no more steps than fit.
+    on_step
+        Called with the `Record` of each step.
+    **settings
+        Any field of `Config`, such as ``noise="gaussian:25"``, ``seed=1`` or ``steps=500``.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    InputError
+        If the image or a setting is not usable.
+    RunError
+        If the fit fails on the way.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> noisy = np.random.default_rng(0).normal(0.5, 0.1, (32, 32)).astype("float32")
+    >>> restore(noisy, noise="gaussian:25", steps=2, backbone_options={"width": 4}).image.shape
+    (32, 32)
+    """
+    chosen = configs.make_config(settings, preset=effort if preset is None else preset)
+    return prepare(image, chosen, clean=clean, time_budget=time_budget).run(on_step)
+
+
+def prepare(
+    image: NDArray[Any],
+    config: Config,
+    *,
+    clean: NDArray[Any] | None = None,
+    time_budget: float | None = None,
+) -> Restoration:
+    """Check the image and fill in what the config leaves to it and to the machine.
+
+    Parameters
+    ----------
+    image, clean, time_budget
+        As for `restore`.
+    config
+        Settings.
+
+    Raises
+    ------
+    InputError
+        If the image or a setting is not usable, or the time budget allows too few steps.
+    """
+    pixels = _checked(image, "image", nan_as_missing=config.nan_as_missing)
+    reference = None if clean is None else _checked(clean, "clean image")
+    if reference is not None and reference.shape != pixels.shape:
+        raise InputError(
+            f"the clean image's shape {reference.shape} is not the image's {pixels.shape}"
+        )
+    missing = _missing(pixels)
+    if config.resize is not None:
+        if missing is not None:
+            raise InputError("an image with missing pixels cannot be resized: leave out one")
+        image = resize_square(image, config.resize)
+        reference = None if clean is None else _checked(resize_square(clean, config.resize), "")
+        pixels = _checked(image, "image")
+    noise = _noise_of(pixels, missing, config)
+    if missing is not None:
+        pixels = _filled(pixels, missing)
+    device = resolve_device(config.device)
+    span = span_of(pixels, 0.0 if noise is None else noise.sigma)
+    sigma = None if noise is None else noise.sigma / span.size
+    pixel_count = pixels.shape[0] * pixels.shape[1]
+    resolved = configs.fill_in(config, pixels=pixel_count, sigma=sigma).replace(
+        noise=config.noise if noise is None or config.noise != "auto" else str(noise),
+        device=str(device),
+        precision=resolve_precision(config.precision, device),
+        threads=config.threads or torch.get_num_threads(),
+        jitter=backbones.find(config.backbone).jitter if config.jitter is None else config.jitter,
+    )
+    dtype = np.dtype(np.float32) if image.dtype.kind == "f" else image.dtype
+    restoration = Restoration(resolved, pixels, dtype, image.shape, noise, reference, missing, span)
+    return restoration if time_budget is None else _within(time_budget, restoration)
+
+
+def _within(seconds: float, restoration: Restoration) -> Restoration:
+    """Return the restoration with no more steps than fit into a time."""
+    if not seconds > 0:
+        raise InputError(f"a time budget of {seconds:g} s leaves no time: give seconds above 0")
+    planned = restoration.plan.steps
+    if not planned:
+        return restoration
+    step, around = restoration.pace()
+    fitting = int((seconds * MARGIN - around) / step)
+    if fitting < FEWEST_STEPS:
+        least = (FEWEST_STEPS * step + around) / MARGIN
+        raise InputError(
+            f"a time budget of {seconds:g} s allows {max(0, fitting)} steps of {step:.2g} s, too "
+            f"few to restore anything: try {least:.2g} s or more, or a smaller picture"
+        )
+    if fitting >= planned:
+        return restoration
+    return restoration.with_steps(fitting)
+
+
+def _checked(
+    image: NDArray[Any], name: str, *, nan_as_missing: bool = False
+) -> NDArray[np.float32]:
+    """Return the image as float32 (H, W, C) after refusing what cannot be restored."""
+    image = np.asarray(image)
+    if image.ndim not in (2, 3) or 0 in image.shape:
+        raise InputError(
+            f"the {name} must be (H, W) or (H, W, C) with at least one pixel, not {image.shape}"
+        )
+    if image.dtype.kind not in "buif":
+        raise InputError(f"the {name} must hold numbers, not {image.dtype}")
+    pixels = image if image.ndim == 3 else image[..., None]
+    if pixels.shape[2] > MAX_CHANNELS:
+        raise InputError(
+            f"the {name} has {pixels.shape[2]} channels (its last axis), more than {MAX_CHANNELS}: "
+            "restore the images of a stack one by one"
+        )
+    pixels = to_float(pixels)
+    finite = np.isfinite(pixels)
+    if nan_as_missing and not finite.any():
+        raise InputError(f"the {name} holds no finite pixel: there is nothing to restore from")
+    if not nan_as_missing and not finite.all():
+        raise InputError(
+            f"the {name} holds NaN or infinite pixels: replace them first, or pass "
+            "nan_as_missing=True to have them filled in"
+        )
+    return pixels
+
+
+def _missing(pixels: NDArray[np.float32]) -> NDArray[np.bool_] | None:
+    """Return which pixels (H, W) are missing in any channel; None if none is."""
+    missing: NDArray[np.bool_] = np.any(~np.isfinite(pixels), axis=2)
+    if missing.all():
+        raise InputError("every pixel of the image lacks a channel: there is nothing to start from")
+    return missing if missing.any() else None
+
+
+def _filled(pixels: NDArray[np.float32], missing: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Fill missing pixels with their nearest known neighbour's values."""
+    nearest = ndimage.distance_transform_edt(missing, return_distances=False, return_indices=True)
+    filled: NDArray[np.float32] = pixels[tuple(nearest)]
+    return filled
+
+
+def _noise_of(
+    pixels: NDArray[np.float32], missing: NDArray[np.bool_] | None, config: Config
+) -> NoiseModel | None:
+    given = parse_noise(config.noise)
+    if given is not None:
+        return given
+    if config.supervision not in ("recorrupted-guides", "observation-guides"):
+        return None
+    whole = pixels if missing is None else _without_holes(pixels, missing)
+    estimated = NoiseModel("gaussian", estimate_sigma(whole, channel_axis=-1))
+    # Rounded to what the resolved config says of it, so that the config repeats the run.
+    return parse_noise(str(estimated))
+
+
+def _without_holes(pixels: NDArray[np.float32], missing: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return the squares of an image that miss no pixel, side by side."""
+    height, width = missing.shape
+    tiles = [
+        pixels[top : top + TILE, left : left + TILE]
+        for top in range(0, height - TILE + 1, TILE)
+        for left in range(0, width - TILE + 1, TILE)
+        if not missing[top : top + TILE, left : left + TILE].any()
+    ]
+    if len(tiles) < FEWEST_TILES:
+        raise InputError(
+            "too many pixels are missing to estimate the noise: give it, such as "
+            "--noise gaussian:25"
+        )
+    return np.concatenate(tiles, axis=1)

@@ -1,0 +1,477 @@
+"""A restoration that is ready to run: it carries out the plan, and can be cut anywhere."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from guided_dip import backbones, seeds
+from guided_dip import supervision as supervisions
+from guided_dip.config import Config
+from guided_dip.diffusion import make_schedule
+from guided_dip.engine import Engine, thread_count
+from guided_dip.errors import RunError
+from guided_dip.fit import Fit, FitSettings, Step
+from guided_dip.guidance import Plan, make_plan
+from guided_dip.images import from_float
+from guided_dip.noise import NoiseModel
+from guided_dip.operators import Mask
+from guided_dip.residual import ResidualCheck, check_residual
+from guided_dip.restoration.checkpoint import Checkpoint
+from guided_dip.restoration.span import WHITE, Span
+from guided_dip.result import Record, Result, Scores, Scoring
+from guided_dip.stopping import EarlyStopping, make_stopping
+
+SNAPSHOTS = 8
+SNAPSHOT_DRAWS = 4
+# Noise weaker than half a level of an 8-bit image cannot be told from none.
+LEAST_SIGMA = 0.5 / 255
+KEEP_EVERY = 10  # steps between the states to which a run can go back
+ROLLBACKS = 2
+SMALLER = 0.25  # of the learning rate, after each
+EXPLODED = 10.0  # times the first loss, or the picture's own power
+
+
+@dataclass
+class Restoration:
+    """A restoration that is ready to run, once.
+
+    Attributes
+    ----------
+    config
+        The config with everything filled in.
+    pixels : (H, W, C) float32
+        The image, missing pixels filled with neighbours.
+    dtype, shape
+        What the result is given back as.
+    noise
+        Noise model the supervision reckons with, if it needs one.
+    clean : (H, W, C) float32 or None
+        Scoring only.
+    missing : (H, W) bool or None
+        Pixels that were not measured.
+    span
+        The values the image covers; inside the fit they are mapped to [0, 1].
+    """
+
+    config: Config
+    pixels: NDArray[np.float32]
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    noise: NoiseModel | None
+    clean: NDArray[np.float32] | None = None
+    missing: NDArray[np.bool_] | None = None
+    span: Span = WHITE
+    plan: Plan = field(init=False)
+    note: str = field(init=False, default="")
+
+    def __post_init__(self) -> None:
+        c = self.config
+        self._scoring = None if self.clean is None else Scoring(self.clean, c.quantize)
+        self._schedule = make_schedule(c.schedule, lower_clip=c.lower_clip)
+        self._course: _Course | None = None
+        assert c.steps is not None, "prepare() fills in the steps"
+        assert c.a_end is not None, "prepare() fills in the strength"
+        steps = c.steps
+        if self._is_clean:
+            steps = 0
+            self.note = "no noise was found (below 0.5/255), so the image is returned unchanged"
+        self.plan = make_plan(
+            c.supervision,
+            self._schedule,
+            steps=steps,
+            count=c.count,
+            start=c.start,
+            end=c.end,
+            scale=c.scale,
+            sigma=None if self.noise is None else max(self._sigma, LEAST_SIGMA),
+            a_start=c.a_start,
+            a_end=c.a_end,
+        )
+
+    @property
+    def _sigma(self) -> float:
+        """Noise level where the span is [0, 1]; 0 if the supervision needs to know none."""
+        return 0.0 if self.noise is None else self.noise.sigma / self.span.size
+
+    @property
+    def _is_clean(self) -> bool:
+        return (
+            self.config.supervision == "recorrupted-guides"
+            and self.noise is not None
+            and self._sigma < LEAST_SIGMA
+            and self.missing is None
+        )
+
+    def with_steps(self, steps: int) -> Restoration:
+        """Return the same restoration with another number of steps.
+
+        Parameters
+        ----------
+        steps
+            In all.
+        """
+        return replace(self, config=self.config.replace(steps=steps))
+
+    def run(
+        self, on_step: Callable[[Record], None] | None = None, *, resume: Checkpoint | None = None
+    ) -> Result:
+        """Carry out the plan.
+
+        Parameters
+        ----------
+        on_step
+            Called with the `Record` of each step; may ask for `checkpoint` and `estimate`.
+        resume
+            Where an earlier run of the same restoration had got to.
+
+        Raises
+        ------
+        RunError
+            If the fit diverges, and does so again at smaller rates.
+        """
+        # Networks of one's own may draw random numbers of PyTorch's; nobody else's are touched.
+        with thread_count(self.config.threads), torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seeds.derive(self.config.seed, "network"))
+            return self._run(on_step, resume)
+
+    def _run(self, on_step: Callable[[Record], None] | None, resume: Checkpoint | None) -> Result:
+        if not self.plan.steps:
+            return self._result(self.pixels, None, None, ())
+        course = self._course = _Course(self._fit(), make_stopping(self.config.stopping))
+        if resume is not None:
+            course.load(resume)
+        course.begin()
+        while True:
+            self._follow(course, on_step)
+            pixels, spread = self._final(course)
+            if np.isfinite(pixels).all():
+                return self._result(pixels, spread, course.stopped_at, tuple(course.rollbacks))
+            self._go_back(course, course.fit.done, math.nan)
+
+    def _follow(self, course: _Course, on_step: Callable[[Record], None] | None) -> None:
+        """Take the steps that are left."""
+        marks = _snapshot_steps(self.plan.steps)
+        for step in course.steps():
+            loss = float(step.loss)
+            if self._has_diverged(course, loss):
+                self._go_back(course, step.index, loss)
+                continue
+            record = self._record(step, loss, course.seconds)
+            course.take(record, step.output)
+            if step.index in marks:
+                estimate = course.fit.estimate(SNAPSHOT_DRAWS)
+                course.snapshots.append((step.index, self._pixels_of(estimate)))
+            course.keep_now_and_then()
+            if on_step is not None:
+                on_step(record)
+
+    def _final(self, course: _Course) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        rule = course.stopping
+        if rule is not None and rule.best is not None:
+            return self._pixels_of(rule.best), None
+        estimate, spread = course.fit.estimate_and_spread()
+        pixels = self._pixels_of(estimate)
+        if spread is None:
+            return pixels, None
+        return pixels, _as_array(spread) * np.float32(self.span.size)
+
+    def _has_diverged(self, course: _Course, loss: float) -> bool:
+        usual = max(self._power, course.records[0].loss) if course.records else math.inf
+        return not math.isfinite(loss) or loss > EXPLODED * usual
+
+    def _go_back(self, course: _Course, at: int, loss: float) -> None:
+        """Go back to the last good state, with a smaller rate; or give up."""
+        if len(course.rollbacks) == ROLLBACKS:
+            rate = self.config.learning_rate
+            raise RunError(
+                f"the fit diverged at step {at} (its loss is {loss:.3g}), and {ROLLBACKS} times "
+                f"before at larger rates: try a learning rate much smaller than {rate:g}"
+            )
+        course.go_back(at)
+
+    def checkpoint(self) -> Checkpoint:
+        """Return the last good state of the run under way: up to 20 steps back, never less safe.
+
+        Only in a call of `run`'s `on_step`.
+        """
+        assert self._course is not None, "there is a checkpoint only while a run is under way"
+        return self._course.good
+
+    def estimate(self) -> NDArray[Any]:
+        """Return the current estimate of the run under way, as the result would be given back.
+
+        Only in a call of `run`'s `on_step`.
+        """
+        assert self._course is not None, "there is an estimate only while a run is under way"
+        return self._given_back(self._blended(self._final(self._course)[0]))
+
+    def pace(self) -> tuple[float, float]:
+        """Time a few throw-away steps, to foretell how long the run will take.
+
+        Returns
+        -------
+        step, around
+            Seconds a step, and seconds for all that is done besides steps.
+        """
+        with thread_count(self.config.threads), torch.random.fork_rng(devices=[]):
+            fit = self._fit()
+            steps: Iterator[Step] = iter(fit)
+            times = [time.perf_counter() for _ in islice(steps, 4)]
+            if len(times) < 2:
+                return 0.0, 0.0
+            before = time.perf_counter()
+            fit.estimate(1)
+            draw = time.perf_counter() - before
+        draws = SNAPSHOTS * SNAPSHOT_DRAWS + self.config.final_draws
+        varied = fit.supervision.draws_differ or self.config.flips_and_turns
+        return float(np.median(np.diff(times))), draw * (draws if varied else SNAPSHOTS + 1)
+
+    @cached_property
+    def _power(self) -> float:
+        """Mean square of the image: the loss of a black picture."""
+        return float(np.mean(self._in_span().astype(np.float64) ** 2))
+
+    def _in_span(self) -> NDArray[np.float32]:
+        """Return the image with its span mapped to [0, 1]."""
+        return (self.pixels - np.float32(self.span.low)) / np.float32(self.span.size)
+
+    def _fit(self) -> Fit:
+        c = self.config
+        device = torch.device(c.device)
+        y = torch.from_numpy(self._in_span().transpose(2, 0, 1)[None].copy()).to(device)
+        settings = FitSettings(
+            **{name: getattr(c, name) for name in FitSettings.__dataclass_fields__}
+        )
+        engine = Engine(self._network(y.shape[1]), device, c.precision)
+        supervision = self._supervision(y)
+        if self.missing is None:
+            return Fit(engine, supervision, self.plan, settings)
+        mask = Mask(torch.from_numpy(~self.missing).to(y)[None, None])
+        measured = supervisions.Measured(supervision, mask)
+        return Fit(engine, measured, self.plan, settings, mask)
+
+    def _network(self, channels: int) -> nn.Module:
+        c = self.config
+        in_channels = channels if c.supervision == "recorrupted-guides" else None
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seeds.derive(c.seed, "weights"))
+            return backbones.build(
+                c.backbone, channels, in_channels=in_channels, options=c.backbone_options
+            )
+
+    def _supervision(self, y: Tensor) -> supervisions.Supervision:
+        c = self.config
+        sigma = self._sigma
+        if c.supervision == "recorrupted-guides":
+            return supervisions.RecorruptedGuides(y, self.plan, sigma=sigma, seed=c.seed)
+        z = self._z(y)
+        fixed: dict[str, Any] = {"jitter": c.jitter or 0.0, "seed": c.seed}
+        if c.supervision == "observation":
+            return supervisions.observation(y, z, **fixed)
+        guided = fixed | {"convention": c.noise_convention}
+        if c.supervision == "clean-guides":
+            return supervisions.clean_guides(y, z, self.plan, self._schedule, **guided)
+        return supervisions.observation_guides(
+            y, z, self.plan, self._schedule, sigma=sigma, **guided
+        )
+
+    def _z(self, y: Tensor) -> tuple[Tensor, ...]:
+        c = self.config
+        backbone = backbones.find(c.backbone)
+        height, width = y.shape[-2:]
+        return tuple(
+            backbones.network_input(
+                backbone, y.shape[1], (height, width), seeds.generator(c.seed, "z", stage)
+            ).to(y.device)
+            for stage in range(len(self.plan) if c.redraw_z else 1)
+        )
+
+    def _record(self, step: Step, loss: float, seconds: float) -> Record:
+        score = None if self._scoring is None else self._scoring.psnr(self._pixels_of(step.output))
+        return Record(
+            step.index,
+            step.stage,
+            self.plan.stages[step.stage].t,
+            loss,
+            step.learning_rate,
+            seconds,
+            score,
+        )
+
+    def _pixels_of(self, image: Tensor) -> NDArray[np.float32]:
+        """Turn a (1, C, H, W) tensor of the fit into an (H, W, C) array in the image's values."""
+        return _as_array(image) * np.float32(self.span.size) + np.float32(self.span.low)
+
+    def _residual_check(self, pixels: NDArray[np.float32]) -> ResidualCheck | None:
+        """Check an estimate before it is blended with the image."""
+        if self.noise is None or self.config.oracle or not self.plan.steps:
+            return None
+        return check_residual(self.pixels, pixels, self.noise, self.missing)
+
+    def _scores(self, pixels: NDArray[np.float32]) -> Scores | None:
+        return None if self._scoring is None else self._scoring.scores(pixels)
+
+    def _blended(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Blend an estimate with the image, as the strength says."""
+        strength = self.config.strength
+        if strength == 1:
+            return pixels
+        blended = np.float32(1 - strength) * self.pixels + np.float32(strength) * pixels
+        # What was never measured cannot be blended with.
+        known = True if self.missing is None else ~self.missing[..., None]
+        return np.where(known, blended, pixels)
+
+    def _given_back(self, pixels: NDArray[np.float32]) -> NDArray[Any]:
+        """Return pixels in the image's own type and shape."""
+        return from_float(pixels, self.dtype).reshape(self.shape)
+
+    def _result(
+        self,
+        pixels: NDArray[np.float32],
+        spread: NDArray[np.float32] | None,
+        stopped_at: int | None,
+        rollbacks: tuple[int, ...],
+    ) -> Result:
+        course = self._course
+        blended = self._blended(pixels)
+        return Result(
+            image=self._given_back(blended),
+            config=self.config,
+            plan=self.plan,
+            noise=self.noise,
+            records=() if course is None else tuple(course.records),
+            snapshots=() if course is None else tuple(course.snapshots),
+            seconds=0.0 if course is None else course.seconds,
+            stopped_at=stopped_at,
+            rollbacks=rollbacks,
+            spread=None if spread is None else spread.reshape(self.shape),
+            residual=self._residual_check(pixels),
+            scores=self._scores(blended),
+            scores_before=self._scores(self.pixels),
+            note="; ".join(filter(None, (self.note, _told(rollbacks)))),
+        )
+
+
+class _Course:
+    """A fit under way: what it has recorded, and the states to which it can go back."""
+
+    def __init__(self, fit: Fit, stopping: EarlyStopping | None) -> None:
+        self.fit, self.stopping = fit, stopping
+        self.records: list[Record] = []
+        self.snapshots: list[tuple[int, NDArray[np.float32]]] = []
+        self.rollbacks: list[int] = []
+        self.stopped = False
+        self._began = time.perf_counter()
+        # Two, so that the older one has some steps behind it that were still good.
+        self._kept: deque[Checkpoint] = deque(maxlen=2)
+
+    @property
+    def seconds(self) -> float:
+        """Time of the run, without the time between an interruption and going on."""
+        return time.perf_counter() - self._began
+
+    @property
+    def good(self) -> Checkpoint:
+        """The older of the states that are kept."""
+        return self._kept[0]
+
+    @property
+    def stopped_at(self) -> int | None:
+        """Step whose output the early-stopping rule chose."""
+        return None if self.stopping is None else self.stopping.best_step
+
+    def begin(self) -> None:
+        """Keep the state in which the run begins."""
+        self._keep()
+
+    def steps(self) -> Iterator[Step]:
+        """Yield the steps that are left, until the early-stopping rule says stop."""
+        for step in self.fit:
+            yield step
+            if self.stopped:
+                return
+
+    def take(self, record: Record, output: Tensor) -> None:
+        """Note a good step."""
+        self.records.append(record)
+        if self.stopping is not None:
+            self.stopped = self.stopping.update(output)
+
+    def keep_now_and_then(self) -> None:
+        """Keep the state, every few steps."""
+        if self.fit.done % KEEP_EVERY == 0:
+            self._keep()
+
+    def _keep(self) -> None:
+        self._kept.append(
+            Checkpoint(
+                fit=self.fit.state(),
+                stopping=None if self.stopping is None else self.stopping.state(),
+                records=tuple(self.records),
+                snapshots=tuple(self.snapshots),
+                seconds=self.seconds,
+                stopped=self.stopped,
+                rollbacks=tuple(self.rollbacks),
+            )
+        )
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint."""
+        self.fit.load_state(checkpoint.fit)
+        if self.stopping is not None and checkpoint.stopping is not None:
+            self.stopping.load_state(checkpoint.stopping)
+        self.records, self.snapshots = list(checkpoint.records), list(checkpoint.snapshots)
+        self.rollbacks = list(checkpoint.rollbacks)
+        self.stopped = checkpoint.stopped
+        self.fit.rate_factor = SMALLER ** len(self.rollbacks)
+        self._began = time.perf_counter() - checkpoint.seconds
+
+    def go_back(self, step: int) -> None:
+        """Go back to the last good state, with a smaller rate.
+
+        Parameters
+        ----------
+        step
+            At which the fit has diverged.
+        """
+        seconds, rollbacks = self.seconds, [*self.rollbacks, step]
+        self.load(self.good)
+        self.rollbacks = rollbacks
+        self.fit.rate_factor = SMALLER ** len(rollbacks)
+        self._began = time.perf_counter() - seconds
+        self._kept.clear()
+        self._keep()
+
+
+def _as_array(image: Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = image[0].permute(1, 2, 0).float().cpu().numpy()
+    return array
+
+
+def _told(rollbacks: tuple[int, ...]) -> str:
+    if not rollbacks:
+        return ""
+    steps = " and ".join(str(step) for step in rollbacks)
+    rate = f"{SMALLER ** len(rollbacks):g}"
+    return f"the fit diverged at step {steps} and went back, to go on at {rate} of its rate"
+
+
+def _snapshot_steps(steps: int) -> frozenset[int]:
+    """Return the steps at which an intermediate picture is kept: evenly spaced, the last included.
+
+    >>> sorted(_snapshot_steps(80))
+    [9, 19, 29, 39, 49, 59, 69, 79]
+    """
+    return frozenset(steps * (k + 1) // SNAPSHOTS - 1 for k in range(SNAPSHOTS)) - {-1}

@@ -1,0 +1,136 @@
+"""A run that has begun and not ended: what it must be given to go on to the same bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from guided_dip.config import Config
+from guided_dip.errors import InputError
+from guided_dip.runs.layout import BEGUN, CHECKPOINT, DRAFT, RESTORED, SUMMARY
+from guided_dip.runs.summary import Source, versions
+
+if TYPE_CHECKING:  # only a run that goes on needs torch
+    from guided_dip.restoration import Checkpoint
+
+
+class Begun(BaseModel):
+    """What a run was begun with.
+
+    Attributes
+    ----------
+    source
+        The file that is restored.
+    page
+        Its page, if that was named.
+    clean
+        The clean picture's file, if one was given.
+    config
+        The config with everything filled in.
+    noise_estimated
+        Whether its noise came from the image.
+    versions
+        Of Python and of the packages that the numbers depend on.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: Source
+    page: int | None = None
+    clean: Source | None = None
+    config: Config
+    noise_estimated: bool
+    versions: dict[str, str]
+
+    def check(self, folder: Path, source: Source, clean: Source | None) -> None:
+        """Refuse to go on with other pictures or other versions.
+
+        Parameters
+        ----------
+        folder
+            The run folder, for the message.
+        source, clean
+            The files that were given to go on with.
+
+        Raises
+        ------
+        InputError
+            If a result could not be the one that the run would have had.
+        """
+        if source.sha256 != self.source.sha256:
+            raise InputError(
+                f"{folder}: is a run of another picture, {self.source.name}, not of {source.name}; "
+                "try that one"
+            )
+        theirs, ours = (None if one is None else one.sha256 for one in (self.clean, clean))
+        if theirs != ours:
+            known = "none" if self.clean is None else self.clean.name
+            raise InputError(
+                f"{folder}: was begun with another clean picture ({known}); try the same --clean"
+            )
+        for name, version in versions().items():
+            before = self.versions.get(name)
+            if before != version:
+                raise InputError(
+                    f"{folder}: was begun with {name} {before}, this is {version}: the result "
+                    f"would be another; try {name} {before}, or start anew with --overwrite"
+                )
+
+
+def load_begun(folder: Path) -> Begun:
+    """Read what the unfinished run in a folder was begun with.
+
+    Parameters
+    ----------
+    folder
+        The run folder.
+
+    Raises
+    ------
+    InputError
+        If there is no such run.
+    """
+    path = folder / DRAFT / BEGUN
+    try:
+        return Begun.model_validate_json(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, UnicodeDecodeError, ValidationError):
+        raise InputError(f"{path}: damaged; try starting the run anew with --overwrite") from None
+    if (folder / SUMMARY).exists():
+        pictures = [folder / name for name in RESTORED.values() if (folder / name).exists()]
+        where = f"; its restoration is {pictures[0]}" if pictures else ""
+        raise InputError(f"{folder}: its run is finished{where}")
+    raise InputError(f"{folder}: holds no run that could go on; try --run-dir to begin one")
+
+
+def load_checkpoint(folder: Path, device: str) -> Checkpoint | None:
+    """Read the last checkpoint of an unfinished run; None if it was cut before its first.
+
+    Parameters
+    ----------
+    folder
+        The run folder.
+    device
+        Where the run goes on.
+
+    Raises
+    ------
+    InputError
+        If the checkpoint is damaged or of another version.
+    """
+    from guided_dip.restoration import Checkpoint
+
+    path = folder / DRAFT / CHECKPOINT
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    try:
+        return Checkpoint.from_bytes(data, device)
+    except InputError as error:
+        raise InputError(f"{path}: {error}; try starting the run anew with --overwrite") from None
