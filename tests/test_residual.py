@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from guided_dip.noise import NoiseModel
-from guided_dip.residual import ResidualCheck, check_residual
+from guided_dip.residual import ResidualCheck, check_residual, explained_share
 
 SIGMA = 25 / 255
 MODEL = NoiseModel("gaussian", SIGMA)
@@ -190,3 +190,25 @@ def test_every_picture_has_a_check(shape, size, level, seed):
         value = getattr(found, name)
         assert value is None or np.isfinite(value), name
     assert all("\n" not in warning for warning in found.warnings)
+
+
+@pytest.mark.parametrize("error", [0.0, 0.02, 0.1, 0.5])
+def test_the_explained_share_is_the_best_blend(error):
+    clean = picture((200, 200, 3))
+    noisy = clean + SIGMA * white((200, 200, 3))
+    restored = clean + error * white((200, 200, 3), seed=1)
+    share = explained_share(noisy.astype(np.float32), restored.astype(np.float32), MODEL)
+    assert share == pytest.approx(SIGMA**2 / (SIGMA**2 + error**2), rel=0.02)
+
+    def distance(share):
+        return np.mean((noisy + share * (restored - noisy) - clean) ** 2)
+
+    assert distance(share) <= min(distance(0.0), distance(1.0)) + 1e-3 * SIGMA**2
+
+
+def test_a_residual_of_nothing_and_missing_pixels_leave_the_restoration_whole():
+    clean = picture().astype(np.float32)
+    assert explained_share(clean, clean, MODEL) == 1
+    holes = np.zeros(clean.shape[:2], bool)
+    holes[:5] = True
+    assert explained_share(np.where(holes[..., None], 9, clean), clean, MODEL, holes) == 1

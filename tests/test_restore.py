@@ -468,3 +468,17 @@ def test_where_there_is_nothing_to_check():
     oracle = restore(noisy(), supervision="clean-guides", noise="gaussian:25", **TINY)
     assert oracle.residual is None
     assert restore(np.full((64, 64), 0.5, np.float32), **TINY).residual is None
+
+
+def test_a_nearly_clean_picture_comes_back_nearly_unchanged():
+    image = picture((32, 32)) + np.random.default_rng(1).normal(0, 1 / 255, (32, 32))
+    result = restore(image, noise="gaussian:1", **TINY)
+    assert 0 < np.sqrt(np.mean((result.image - image) ** 2)) < 1 / 255
+    assert "left out more than the noise" in result.note
+
+
+def test_a_good_fit_is_kept_whole():
+    options = {"backbone_options": {"width": 16, "scales": 3}, "steps": 300}
+    result = restore(noisy((64, 64)), noise="gaussian:25", **{**TINY, **options})
+    assert result.residual.ratio < 1
+    assert result.note == ""

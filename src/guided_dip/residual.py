@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from guided_dip.noise import NoiseModel, estimate_sigma
 
-__all__ = ["ResidualCheck", "check_residual"]
+__all__ = ["ResidualCheck", "check_residual", "explained_share"]
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -110,6 +110,35 @@ def check_residual(
         edges=_edges(power, known, steep),
     )
     return replace(check, warnings=tuple(_warnings(check, noise)))
+
+
+def explained_share(
+    noisy: NDArray[np.float32],
+    restored: NDArray[np.float32],
+    noise: NoiseModel,
+    missing: Mask | None = None,
+) -> float:
+    """Return the share of a restoration that comes closest to the clean image.
+
+    An estimate with an error ``e`` that has nothing to do with the noise leaves a residual of mean
+    square ``r^2 = sigma^2 + e^2``. Blended with the noisy image, ``y - w (y - x_hat)``, its error
+    is ``(1 - w)^2 sigma^2 + w^2 e^2``, least at ``w = sigma^2 / r^2``. A residual no stronger than
+    the noise gives 1.
+
+    Parameters
+    ----------
+    noisy, restored, noise, missing
+        As for `check_residual`.
+
+    Returns
+    -------
+    float
+        In [0, 1].
+    """
+    residual = np.atleast_3d(noisy).astype(np.float64) - np.atleast_3d(restored)
+    known = residual if missing is None else residual[~missing]
+    power = float(np.mean(known**2))
+    return min(1.0, noise.sigma**2 / power) if power else 1.0
 
 
 def _known(y: Floats, x: Floats, sigma: float, missing: Mask | None) -> Mask:

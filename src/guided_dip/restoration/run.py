@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -27,19 +26,18 @@ from guided_dip.guidance import Plan, make_plan
 from guided_dip.images import from_float
 from guided_dip.noise import NoiseModel
 from guided_dip.operators import Mask
-from guided_dip.residual import ResidualCheck, check_residual
+from guided_dip.residual import ResidualCheck, check_residual, explained_share
 from guided_dip.restoration.checkpoint import Checkpoint
+from guided_dip.restoration.course import SMALLER, Course
 from guided_dip.restoration.span import WHITE, Span
 from guided_dip.result import Record, Result, Scores, Scoring
-from guided_dip.stopping import EarlyStopping, make_stopping
+from guided_dip.stopping import make_stopping
 
 SNAPSHOTS = 8
 SNAPSHOT_DRAWS = 4
 # Noise weaker than half a level of an 8-bit image cannot be told from none.
 LEAST_SIGMA = 0.5 / 255
-KEEP_EVERY = 10  # steps between the states to which a run can go back
 ROLLBACKS = 2
-SMALLER = 0.25  # of the learning rate, after each
 EXPLODED = 10.0  # times the first loss, or the picture's own power
 
 
@@ -80,7 +78,7 @@ class Restoration:
         c = self.config
         self._scoring = None if self.clean is None else Scoring(self.clean, c.quantize)
         self._schedule = make_schedule(c.schedule, lower_clip=c.lower_clip)
-        self._course: _Course | None = None
+        self._course: Course | None = None
         assert c.steps is not None, "prepare() fills in the steps"
         assert c.a_end is not None, "prepare() fills in the strength"
         steps = c.steps
@@ -149,7 +147,7 @@ class Restoration:
     def _run(self, on_step: Callable[[Record], None] | None, resume: Checkpoint | None) -> Result:
         if not self.plan.steps:
             return self._result(self.pixels, None, None, ())
-        course = self._course = _Course(self._fit(), make_stopping(self.config.stopping))
+        course = self._course = Course(self._fit(), make_stopping(self.config.stopping))
         if resume is not None:
             course.load(resume)
         course.begin()
@@ -160,7 +158,7 @@ class Restoration:
                 return self._result(pixels, spread, course.stopped_at, tuple(course.rollbacks))
             self._go_back(course, course.fit.done, math.nan)
 
-    def _follow(self, course: _Course, on_step: Callable[[Record], None] | None) -> None:
+    def _follow(self, course: Course, on_step: Callable[[Record], None] | None) -> None:
         """Take the steps that are left."""
         marks = _snapshot_steps(self.plan.steps)
         for step in course.steps():
@@ -177,7 +175,7 @@ class Restoration:
             if on_step is not None:
                 on_step(record)
 
-    def _final(self, course: _Course) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    def _final(self, course: Course) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         rule = course.stopping
         if rule is not None and rule.best is not None:
             return self._pixels_of(rule.best), None
@@ -187,11 +185,11 @@ class Restoration:
             return pixels, None
         return pixels, _as_array(spread) * np.float32(self.span.size)
 
-    def _has_diverged(self, course: _Course, loss: float) -> bool:
+    def _has_diverged(self, course: Course, loss: float) -> bool:
         usual = max(self._power, course.records[0].loss) if course.records else math.inf
         return not math.isfinite(loss) or loss > EXPLODED * usual
 
-    def _go_back(self, course: _Course, at: int, loss: float) -> None:
+    def _go_back(self, course: Course, at: int, loss: float) -> None:
         """Go back to the last good state, with a smaller rate; or give up."""
         if len(course.rollbacks) == ROLLBACKS:
             rate = self.config.learning_rate
@@ -324,14 +322,20 @@ class Restoration:
         return None if self._scoring is None else self._scoring.scores(pixels)
 
     def _blended(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Blend an estimate with the image, as the strength says."""
-        strength = self.config.strength
+        """Blend an estimate with the image, as the strength says and its residual allows."""
+        strength = self.config.strength * self._share(pixels)
         if strength == 1:
             return pixels
         blended = np.float32(1 - strength) * self.pixels + np.float32(strength) * pixels
         # What was never measured cannot be blended with.
         known = True if self.missing is None else ~self.missing[..., None]
         return np.where(known, blended, pixels)
+
+    def _share(self, pixels: NDArray[np.float32]) -> float:
+        """Share of an estimate that is kept: all, unless it left out more than the noise."""
+        if self.config.supervision != "recorrupted-guides" or self.noise is None:
+            return 1.0
+        return explained_share(self.pixels, pixels, self.noise, self.missing)
 
     def _given_back(self, pixels: NDArray[np.float32]) -> NDArray[Any]:
         """Return pixels in the image's own type and shape."""
@@ -346,6 +350,7 @@ class Restoration:
     ) -> Result:
         course = self._course
         blended = self._blended(pixels)
+        notes = (self.note, _told(rollbacks), _told_share(self._share(pixels)))
         return Result(
             image=self._given_back(blended),
             config=self.config,
@@ -360,99 +365,8 @@ class Restoration:
             residual=self._residual_check(pixels),
             scores=self._scores(blended),
             scores_before=self._scores(self.pixels),
-            note="; ".join(filter(None, (self.note, _told(rollbacks)))),
+            note="; ".join(filter(None, notes)),
         )
-
-
-class _Course:
-    """A fit under way: what it has recorded, and the states to which it can go back."""
-
-    def __init__(self, fit: Fit, stopping: EarlyStopping | None) -> None:
-        self.fit, self.stopping = fit, stopping
-        self.records: list[Record] = []
-        self.snapshots: list[tuple[int, NDArray[np.float32]]] = []
-        self.rollbacks: list[int] = []
-        self.stopped = False
-        self._began = time.perf_counter()
-        # Two, so that the older one has some steps behind it that were still good.
-        self._kept: deque[Checkpoint] = deque(maxlen=2)
-
-    @property
-    def seconds(self) -> float:
-        """Time of the run, without the time between an interruption and going on."""
-        return time.perf_counter() - self._began
-
-    @property
-    def good(self) -> Checkpoint:
-        """The older of the states that are kept."""
-        return self._kept[0]
-
-    @property
-    def stopped_at(self) -> int | None:
-        """Step whose output the early-stopping rule chose."""
-        return None if self.stopping is None else self.stopping.best_step
-
-    def begin(self) -> None:
-        """Keep the state in which the run begins."""
-        self._keep()
-
-    def steps(self) -> Iterator[Step]:
-        """Yield the steps that are left, until the early-stopping rule says stop."""
-        for step in self.fit:
-            yield step
-            if self.stopped:
-                return
-
-    def take(self, record: Record, output: Tensor) -> None:
-        """Note a good step."""
-        self.records.append(record)
-        if self.stopping is not None:
-            self.stopped = self.stopping.update(output)
-
-    def keep_now_and_then(self) -> None:
-        """Keep the state, every few steps."""
-        if self.fit.done % KEEP_EVERY == 0:
-            self._keep()
-
-    def _keep(self) -> None:
-        self._kept.append(
-            Checkpoint(
-                fit=self.fit.state(),
-                stopping=None if self.stopping is None else self.stopping.state(),
-                records=tuple(self.records),
-                snapshots=tuple(self.snapshots),
-                seconds=self.seconds,
-                stopped=self.stopped,
-                rollbacks=tuple(self.rollbacks),
-            )
-        )
-
-    def load(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint."""
-        self.fit.load_state(checkpoint.fit)
-        if self.stopping is not None and checkpoint.stopping is not None:
-            self.stopping.load_state(checkpoint.stopping)
-        self.records, self.snapshots = list(checkpoint.records), list(checkpoint.snapshots)
-        self.rollbacks = list(checkpoint.rollbacks)
-        self.stopped = checkpoint.stopped
-        self.fit.rate_factor = SMALLER ** len(self.rollbacks)
-        self._began = time.perf_counter() - checkpoint.seconds
-
-    def go_back(self, step: int) -> None:
-        """Go back to the last good state, with a smaller rate.
-
-        Parameters
-        ----------
-        step
-            At which the fit has diverged.
-        """
-        seconds, rollbacks = self.seconds, [*self.rollbacks, step]
-        self.load(self.good)
-        self.rollbacks = rollbacks
-        self.fit.rate_factor = SMALLER ** len(rollbacks)
-        self._began = time.perf_counter() - seconds
-        self._kept.clear()
-        self._keep()
 
 
 def _as_array(image: Tensor) -> NDArray[np.float32]:
@@ -466,6 +380,15 @@ def _told(rollbacks: tuple[int, ...]) -> str:
     steps = " and ".join(str(step) for step in rollbacks)
     rate = f"{SMALLER ** len(rollbacks):g}"
     return f"the fit diverged at step {steps} and went back, to go on at {rate} of its rate"
+
+
+def _told_share(share: float) -> str:
+    if share > 0.995:
+        return ""
+    return (
+        f"the fit left out more than the noise, so only {share:.0%} of it is in the result; the "
+        "rest is the input"
+    )
 
 
 def _snapshot_steps(steps: int) -> frozenset[int]:
