@@ -78,10 +78,11 @@ def measure(kind: str, clean: Image, sigma: float, seed: int, effort: str) -> di
     factor = {"strong": 1.6, "weak": 0.6}.get(kind)
     noise = "auto" if factor is None else f"gaussian:{sigma / factor:.4g}"
     result = restore(noisy, noise=noise, effort=effort, seed=seed)
-    restored = to_float(result.image)
-    if kind == "smoothed":
-        restored = ndimage.gaussian_filter(restored, 1.5, axes=(0, 1))
-    return asdict(check_residual(to_float(noisy), restored, result.noise))
+    if kind != "smoothed":
+        assert result.residual is not None, "there was something to take away"
+        return asdict(result.residual)
+    smeared = ndimage.gaussian_filter(to_float(result.image), 1.5, axes=(0, 1))
+    return asdict(check_residual(to_float(noisy), smeared, result.noise))
 
 
 def table(path: Path) -> None:
