@@ -189,6 +189,10 @@ def test_learning_rates():
     assert learning_rate_at("cosine", 1e-3, 1.0) == pytest.approx(0, abs=1e-12)
     assert learning_rate_at("one-cycle", 1.0, 0.3) == pytest.approx(1.0)
     assert learning_rate_at("one-cycle", 1.0, 1.0) == pytest.approx(1 / 25e4)
+    assert learning_rate_at("linear", 1.0, 0.0) == pytest.approx(1 / 25)
+    assert learning_rate_at("linear", 1.0, 0.05) == pytest.approx(0.5 * 0.95)
+    assert learning_rate_at("linear", 1.0, 0.6) == pytest.approx(0.4)
+    assert learning_rate_at("linear", 1.0, 1.0) == 0
     rates = [step.learning_rate for step in plain(steps=5, learning_rate_schedule="cosine")]
     assert rates == [learning_rate_at("cosine", 1e-3, k / 4) for k in range(5)]
 

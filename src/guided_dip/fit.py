@@ -22,8 +22,10 @@ from guided_dip import seeds
 from guided_dip.backbones import reset_batchnorm
 from guided_dip.guidance import Plan
 from guided_dip.operators import Operator, identity
+from guided_dip.optimizers import make_optimizers
 from guided_dip.supervision import Supervision
 
+WARM_UP = 0.1  # of the run, under the linear schedule
 TURNS = 8  # four quarter turns, with and without a flip
 
 
@@ -34,9 +36,10 @@ class FitSettings:
     The defaults here are plain DIP's: Adam at a constant rate and nothing else.
     """
 
-    optimizer: Literal["adam", "adamw"] = "adam"
+    optimizer: Literal["adam", "adamw", "muon"] = "adam"
     learning_rate: float = 1e-3
-    learning_rate_schedule: Literal["constant", "cosine", "one-cycle"] = "constant"
+    muon_learning_rate: float = 0.02
+    learning_rate_schedule: Literal["constant", "cosine", "one-cycle", "linear"] = "constant"
     weight_decay: float = 0.0
     clip_gradients: float | None = None
     rebuild_optimizer: bool = False
@@ -96,12 +99,15 @@ def learning_rate_at(schedule: str, peak: float, progress: float) -> float:
 
     ``one-cycle`` rises along a cosine from ``peak / 25`` over the first 30% and falls to
     ``peak / 250000`` (Smith & Topin 2019, with PyTorch's default divisors); ``cosine`` falls from
-    the peak to 0; ``constant`` stays.
+    the peak to 0; ``linear`` rises from ``peak / 25`` over the first tenth while it falls to 0
+    over the whole run; ``constant`` stays.
     """
     if schedule == "constant":
         return peak
     if schedule == "cosine":
         return _cosine(peak, 0.0, progress)
+    if schedule == "linear":
+        return peak * min(1.0, max(1 / 25, progress / WARM_UP)) * (1 - progress)
     low, end, rise = peak / 25, peak / 25e4, 0.3
     if progress < rise:
         return _cosine(low, peak, progress / rise)
@@ -142,7 +148,7 @@ class Fit:
     operator: Operator = identity
 
     def __post_init__(self) -> None:
-        self._optimizer = self._make_optimizer()
+        self._optimizers = self._make_optimizers()
         self._average = copy.deepcopy(self.network) if self.settings.weight_average else None
         self._mean_output: Tensor | None = None
         self._stage = 0
@@ -180,7 +186,7 @@ class Fit:
                 "done": self._done,
                 "stage": self._stage,
                 "network": dict(self.network.state_dict()),
-                "optimizer": self._optimizer.state_dict(),
+                "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
                 "average": None if average is None else dict(average.state_dict()),
                 "mean_output": self._mean_output,
                 "random": torch.get_rng_state(),
@@ -198,8 +204,9 @@ class Fit:
         state = copy.deepcopy(state)
         self._done, self._stage = state["done"], state["stage"]
         self.network.load_state_dict(state["network"])
-        self._optimizer = self._make_optimizer()
-        self._optimizer.load_state_dict(state["optimizer"])
+        self._optimizers = self._make_optimizers()
+        for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
         if self._average is not None:
             self._average.load_state_dict(state["average"])
         mean = state["mean_output"]
@@ -210,38 +217,48 @@ class Fit:
     def _enter(self, stage_index: int) -> None:
         self._stage = stage_index
         if stage_index and self.settings.rebuild_optimizer:
-            self._optimizer = self._make_optimizer()
+            self._optimizers = self._make_optimizers()
         if stage_index and self.settings.reset_batchnorm:
             reset_batchnorm(self.network)
 
-    def _make_optimizer(self) -> torch.optim.Optimizer:
-        s, parameters = self.settings, list(self.network.parameters())
-        # One kernel for all parameters: on small networks the plain loop over them costs as much
-        # as a fifth of the step.
-        if s.optimizer == "adam":
-            return torch.optim.Adam(parameters, lr=s.learning_rate, fused=True)
-        return torch.optim.AdamW(
-            parameters, lr=s.learning_rate, weight_decay=s.weight_decay, fused=True
+    def _make_optimizers(self) -> list[torch.optim.Optimizer]:
+        s = self.settings
+        return make_optimizers(
+            self.network,
+            s.optimizer,
+            learning_rate=s.learning_rate,
+            weight_decay=s.weight_decay,
+            muon_learning_rate=s.muon_learning_rate,
         )
+
+    def _set_rates(self, index: int) -> float:
+        """Set the learning rates of a step, and return that of everything but Muon."""
+        s = self.settings
+        progress = index / max(1, self.plan.steps - 1)
+
+        def rate(peak: float) -> float:
+            return learning_rate_at(s.learning_rate_schedule, peak, progress) * self.rate_factor
+
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate(group["peak"])
+        return rate(s.learning_rate)
 
     def _step(self, stage_index: int) -> Step:
         s, index = self.settings, self._done
-        progress = index / max(1, self.plan.steps - 1)
-        rate = learning_rate_at(s.learning_rate_schedule, s.learning_rate, progress)
-        rate *= self.rate_factor
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
+        rate = self._set_rates(index)
         pair = self.supervision.pair(stage_index, index)
         k = seeds.derive(s.seed, "turn", index) % TURNS if s.flips_and_turns else 0
 
         self.network.train()
         output = unturn(self.network(turn(pair.input, k)), k)
         loss = F.mse_loss(self.operator(output), pair.target)
-        self._optimizer.zero_grad(set_to_none=True)
+        self.network.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if s.clip_gradients is not None:
             nn.utils.clip_grad_norm_(self.network.parameters(), s.clip_gradients)
-        self._optimizer.step()
+        for optimizer in self._optimizers:
+            optimizer.step()
 
         self._update_averages(output.detach())
         measured = output.detach() if s.measure == "before" else self._run(pair.input)
