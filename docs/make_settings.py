@@ -35,12 +35,12 @@ def settings() -> str:
 
 
 def efforts() -> str:
-    """Return the table of what an effort fills in, at 128 x 128 pixels."""
-    lines = ["| effort | steps at 128x128 | at 512x512 | network |", "|---|---|---|---|"]
+    """Return the table of what an effort fills in, at 256 x 256 pixels."""
+    lines = ["| effort | steps at 256x256 | at 1024x1024 | network |", "|---|---|---|---|"]
     for name in EFFORTS:
         config = make_config({"effort": name})
-        small = fill_in(config, pixels=128 * 128, sigma=0.1)
-        large = fill_in(config, pixels=512 * 512, sigma=0.1)
+        small = fill_in(config, pixels=256 * 256, sigma=0.1)
+        large = fill_in(config, pixels=1024 * 1024, sigma=0.1)
         network = ", ".join(
             f"{key} {value}" for key, value in (small.backbone_options or {}).items()
         )

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from guided_dip.backbones import (
     BACKBONES,
     Backbone,
+    NormFree,
     PadAndCrop,
     SegNet,
     Skip,
@@ -37,6 +38,9 @@ NARROW: dict[str, tuple[str, dict[str, object]]] = {
     "unet": ("unet", {"widths": (4, 6, 8), "skip_channels": 2, "skip_levels": (1, 2)}),
     "unet-no-skip": ("unet", {"widths": (4, 6), "skip_levels": ()}),
     "segnet": ("segnet", {"widths": (3, 4, 5)}),
+    "normfree": ("normfree", {"width": 6, "scales": 2}),
+    "normfree-linear": ("normfree", {"width": 4, "scales": 1, "final": "linear"}),
+    "normfree-residual": ("normfree", {"width": 4, "scales": 3, "final": "residual"}),
     "skip": ("skip", {"width": 6, "scales": 3, "skip_channels": 2}),
     "skip-no-skip": ("skip", {"width": 4, "scales": 2, "skip_channels": 0}),
     "skip-plain": ("skip", {"width": 4, "scales": 2, "norm": "none", "final": "linear"}),
@@ -192,7 +196,7 @@ def test_every_size_comes_back(
 @narrow
 def test_outputs_lie_in_the_promised_range(variant: str) -> None:
     out = make(variant)(draw(variant, (32, 32)) * 100)
-    if variant in ("segnet", "skip-plain"):
+    if variant in ("segnet", "skip-plain", "normfree-linear", "normfree-residual"):
         assert out.min() < 0
     else:
         assert 0 <= out.min() < out.max() <= 1
@@ -231,7 +235,7 @@ def test_a_size_that_fits_is_passed_straight_on() -> None:
 
 
 def test_bare_networks_say_which_sizes_they_take() -> None:
-    for network in (UNet(), Skip(in_channels=3), SegNet(widths=(2, 2, 2, 2, 2))):
+    for network in (UNet(), Skip(in_channels=3), SegNet(widths=(2, 2, 2, 2, 2)), NormFree(width=4)):
         for shape in [(1, 3, 128, 100), (1, 4, 128, 128), (3, 128, 128), (1, 3, 0, 128)]:
             with pytest.raises(InputError, match=r"the network takes \(B, 3, H, W\).*PadAndCrop"):
                 network(torch.zeros(shape))
@@ -405,7 +409,7 @@ def test_a_residual_network_adds_its_input() -> None:
 
 
 @layouts
-@pytest.mark.parametrize("variant", ["unet", "segnet", "skip"])
+@pytest.mark.parametrize("variant", ["normfree", "unet", "segnet", "skip"])
 def test_the_memory_layout_does_not_change_the_result(
     variant: str, layout: torch.memory_format
 ) -> None:
@@ -432,6 +436,7 @@ def test_the_table_draws_the_reports_inputs_and_the_papers() -> None:
     assert 0 <= z.min() < 0.001
     assert 0.099 < z.max() <= 0.1
     assert {name: row.jitter for name, row in BACKBONES.items()} == {
+        "normfree": 0,
         "unet": 0,
         "segnet": 0,
         "skip": 1 / 30,
@@ -531,7 +536,7 @@ def test_a_users_own_network() -> None:
     ("name", "options", "message"),
     [
         ("sgnet", {}, "unknown backbone 'sgnet': did you mean 'segnet'?"),
-        ("zzz", {}, "one of: unet, segnet, skip"),
+        ("zzz", {}, "one of: normfree, unet, segnet, skip"),
         ("own_netwrks:Plain", {}, "cannot import 'own_netwrks'"),
         ("own_bad:Plain", {}, "No module named 'nowhere_to_be_found'; is its folder on PYTHONPATH"),
         (":Plain", {}, "cannot import ''"),
@@ -593,3 +598,38 @@ def test_a_wrong_output_is_refused_when_first_run(name: str, given: str) -> None
     with pytest.raises(InputError, match=rf"image of shape \(1, 3, 5, 7\), not {given}") as caught:
         network(torch.rand(1, 3, 5, 7))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("channels", "width", "scales"), [(3, 48, 4), (1, 5, 2), (4, 8, 1)])
+def test_normfree_has_the_number_of_parameters_its_description_gives(
+    channels: int, width: int, scales: int
+) -> None:
+    def conv(entry: int) -> int:
+        return entry * width * 9 + width
+
+    expected = conv(channels) + scales * (2 * conv(width) + conv(2 * width) + conv(width))
+    expected += width * channels + channels
+    assert count(NormFree(channels, in_channels=channels, width=width, scales=scales)) == expected
+
+
+def test_normfree_with_a_dead_head_returns_its_input_where_it_is_residual() -> None:
+    network = NormFree(width=4, scales=1, final="residual")
+    nn.init.zeros_(network.head.weight)
+    assert network.head.bias is not None
+    nn.init.zeros_(network.head.bias)
+    y = torch.randn(1, 3, 8, 8, generator=seeded())
+    assert torch.equal(network(y), y)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"final": "tanh"}, "final cannot be 'tanh': one of: sigmoid, linear, residual"),
+        ({"final": "residual", "in_channels": 4}, "needs in_channels equal to channels"),
+        ({"width": 0}, "width must be a whole number of at least 1"),
+        ({"scales": 1.5}, "scales must be a whole number"),
+    ],
+)
+def test_normfree_refuses(options: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        NormFree(**options)  # type: ignore[arg-type]

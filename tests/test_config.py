@@ -205,8 +205,8 @@ def filled(pixels=128 * 128, sigma=25 / 255, **settings):
 
 
 def test_steps_fall_with_size():
-    steps = [filled(side * side).steps for side in (16, 128, 256, 512, 1024)]
-    assert steps[0] == steps[1] == 800
+    steps = [filled(side * side).steps for side in (16, 256, 300, 512, 1024)]
+    assert steps[0] == steps[1] == 800 > steps[2]
     assert steps == sorted(steps, reverse=True)
     assert filled(steps=7).steps == 7
 
@@ -229,7 +229,7 @@ def test_strong_noise_ends_with_strong_recorruption(sigma, a_end):
 
 
 def test_the_network_of_an_effort_goes_with_its_backbone_and_supervision():
-    assert filled().backbone_options["width"] == 32
+    assert filled().backbone_options["width"] == 48
     assert filled(backbone="unet").backbone_options == {}
     assert filled(supervision="observation").backbone_options == {}
     assert filled(backbone_options={"width": 3}).backbone_options == {"width": 3}

@@ -353,7 +353,7 @@ def with_holes(shape=(48, 48, 3), share=0.2):
 
 def test_missing_pixels_are_filled_in():
     image, holes = with_holes()
-    options = TINY | {"steps": 200, "noise": "gaussian:25", "nan_as_missing": True}
+    options = TINY | {"steps": 400, "noise": "gaussian:25", "nan_as_missing": True}
     result = restore(image, **options)
     assert np.isfinite(result.image).all()
     clean = picture(image.shape)

@@ -66,7 +66,9 @@ class Config(BaseModel):
     )
 
     # The network
-    backbone: str = Field("skip", description="unet, segnet, skip, or module:callable")
+    backbone: str = Field(
+        "normfree", description="normfree, unet, segnet, skip, or module:callable"
+    )
     backbone_options: dict[str, Any] | None = Field(
         None, description="keywords of the backbone's constructor; None: by effort"
     )
@@ -76,12 +78,15 @@ class Config(BaseModel):
     )
 
     # The fit
-    optimizer: Literal["adam", "adamw"] = Field("adamw", description="optimiser")
-    learning_rate: Positive = Field(3e-3, description="(peak) learning rate")
-    learning_rate_schedule: Literal["constant", "cosine", "one-cycle"] = Field(
-        "one-cycle", description="how the learning rate goes over the run"
+    optimizer: Literal["adam", "adamw", "muon"] = Field(
+        "muon", description="optimiser; muon: of the convolutions, with AdamW for the rest"
     )
-    weight_decay: NotNegative = Field(0.01, description="weight decay of AdamW")
+    learning_rate: Positive = Field(3e-3, description="(peak) learning rate of Adam or AdamW")
+    muon_learning_rate: Positive = Field(0.02, description="(peak) learning rate of Muon")
+    learning_rate_schedule: Literal["constant", "cosine", "one-cycle", "linear"] = Field(
+        "linear", description="how the learning rate goes over the run"
+    )
+    weight_decay: NotNegative = Field(0.01, description="weight decay of AdamW and Muon")
     clip_gradients: Positive | None = Field(None, description="largest gradient norm")
     rebuild_optimizer: bool = Field(False, description="start the optimiser anew at each stage")
     reset_batchnorm: bool = Field(False, description="reset running statistics at each stage")
@@ -170,6 +175,7 @@ _AUTHOR: dict[str, Any] = {
 # Plain DIP's own procedure (Ulyanov et al., CVPR 2018, denoising), for every supervision whose
 # network is fed with z; the defaults of `Config` are those of recorrupted guides.
 _FROM_Z: dict[str, Any] = {
+    "backbone": "skip",
     "steps": 1800,
     "count": 20,
     "optimizer": "adam",
@@ -263,16 +269,16 @@ def dump(config: Config) -> str:
 
 @dataclass(frozen=True)
 class Effort:
-    """What an effort fills in: iterations at 128 x 128 pixels, and the network's options."""
+    """What an effort fills in: iterations at 256 x 256 pixels, and the network's options."""
 
     steps: int
-    skip: dict[str, Any]
+    normfree: dict[str, Any]
 
 
 _EFFORTS = {
-    "fast": Effort(400, {"width": 32, "scales": 4, "skip_channels": 16}),
-    "balanced": Effort(800, {"width": 32, "scales": 4, "skip_channels": 16}),
-    "best": Effort(1600, {"width": 32, "scales": 4, "skip_channels": 16}),
+    "fast": Effort(200, {"width": 32, "scales": 4}),
+    "balanced": Effort(800, {"width": 48, "scales": 4}),
+    "best": Effort(1600, {"width": 64, "scales": 4}),
 }
 
 
@@ -291,12 +297,12 @@ def fill_in(config: Config, *, pixels: int, sigma: float | None) -> Config:
         weakly recorrupted inputs; under strong noise those over-fit.
     """
     effort = _EFFORTS[config.effort]
-    shrink = min(1.0, 128 * 128 / pixels) ** 0.4
-    own_network = config.backbone == "skip" and config.supervision == "recorrupted-guides"
+    shrink = min(1.0, 256 * 256 / pixels) ** 0.4
+    own_network = config.backbone == "normfree" and config.supervision == "recorrupted-guides"
     by_noise = 0.8 if sigma is None else min(1.0, max(0.8, sigma * 255 / 50))
     filled: dict[str, Any] = {
         "steps": max(1, round(effort.steps * shrink)),
-        "backbone_options": effort.skip if own_network else {},
+        "backbone_options": effort.normfree if own_network else {},
         "a_end": min(by_noise, config.a_start),
     }
     missing = {key: value for key, value in filled.items() if getattr(config, key) is None}

@@ -3,13 +3,14 @@
 A backbone maps an input ``z`` (B, Cz, H, W) to an image (B, C, H, W). What a name stands for, and
 which ``z`` it is fed with when the network input is noise, is a row of `BACKBONES`:
 
-==========  ===============================  ================================================
-name        network                          z
-==========  ===============================  ================================================
-``unet``    the report's UNet                N(0, 1), as many channels as the image
-``segnet``  the report's SegNet              N(0, 1), as many channels as the image
-``skip``    the DIP paper's denoising net    U(0, 0.1), 32 channels, plus N(0, 1/30**2) each step
-==========  ===============================  ================================================
+============  =============================  ================================================
+name          network                        z
+============  =============================  ================================================
+``normfree``  a U-Net without norm layers    N(0, 1), as many channels as the image
+``unet``      the report's UNet              N(0, 1), as many channels as the image
+``segnet``    the report's SegNet            N(0, 1), as many channels as the image
+``skip``      the DIP paper's denoising net  U(0, 0.1), 32 channels, plus N(0, 1/30**2) each step
+============  =============================  ================================================
 
 ``module:callable`` names a network of the user's own.
 """
@@ -27,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from guided_dip.backbones.blocks import PadAndCrop, whole_number
+from guided_dip.backbones.normfree import NormFree
 from guided_dip.backbones.segnet import SegNet
 from guided_dip.backbones.skip import Skip
 from guided_dip.backbones.unet import UNet
@@ -35,6 +37,7 @@ from guided_dip.errors import InputError, choices
 __all__ = [
     "BACKBONES",
     "Backbone",
+    "NormFree",
     "PadAndCrop",
     "SegNet",
     "Skip",
@@ -72,6 +75,7 @@ class Backbone:
 
 
 BACKBONES: dict[str, Backbone] = {
+    "normfree": Backbone(NormFree),
     "unet": Backbone(UNet),
     "segnet": Backbone(SegNet),
     "skip": Backbone(Skip, z_channels=32, z_kind="uniform", z_scale=0.1, jitter=1 / 30),

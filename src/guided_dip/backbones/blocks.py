@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from guided_dip.errors import InputError
+from guided_dip.errors import InputError, choices
 
 
 def whole_number(name: str, value: object, least: int = 1) -> int:
@@ -71,6 +71,28 @@ def whole_numbers(name: str, values: object, *, empty: bool = False) -> tuple[in
     if not values and not empty:
         raise InputError(f"{name} must not be empty")
     return tuple(whole_number(f"each of {name}", value) for value in values)
+
+
+def check_choice(name: str, value: object, allowed: Sequence[object]) -> None:
+    """Check an option that is one of a few values.
+
+    Parameters
+    ----------
+    name
+        The option's name, for the message.
+    value
+        What was given.
+    allowed
+        The values.
+
+    Raises
+    ------
+    InputError
+        If it is none of them.
+    """
+    if value not in allowed:
+        hint = choices(str(value), map(str, allowed))
+        raise InputError(f"{name} cannot be {value!r}: {hint}")
 
 
 def check_input(x: Tensor, channels: int, multiple: int, minimum: int) -> None:

@@ -16,8 +16,14 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from guided_dip.backbones.blocks import check_input, reflect, upsample, whole_number
-from guided_dip.errors import InputError, choices
+from guided_dip.backbones.blocks import (
+    check_choice,
+    check_input,
+    reflect,
+    upsample,
+    whole_number,
+)
+from guided_dip.errors import InputError
 
 SLOPE = 0.2
 NORMS = ("batch", "none")
@@ -79,9 +85,9 @@ class Skip(nn.Module):
         whole_number("channels", channels)
         whole_number("width", width)
         whole_number("skip_channels", skip_channels, least=0)
-        _check_choice("norm", norm, NORMS)
-        _check_choice("final", final, FINALS)
-        _check_choice("residual", residual, (True, False))
+        check_choice("norm", norm, NORMS)
+        check_choice("final", final, FINALS)
+        check_choice("residual", residual, (True, False))
         if residual and (in_channels != channels or final != "linear"):
             raise InputError(
                 "residual=True needs final='linear' and in_channels equal to channels, not "
@@ -150,9 +156,3 @@ def _conv(entry: int, width: int, kernel: int, norm: str, *, stride: int = 1) ->
 
 def _norm(width: int, norm: str) -> list[nn.Module]:
     return [nn.BatchNorm2d(width)] if norm == "batch" else []
-
-
-def _check_choice(name: str, value: object, allowed: tuple[object, ...]) -> None:
-    if value not in allowed:
-        hint = choices(str(value), map(str, allowed))
-        raise InputError(f"{name} cannot be {value!r}: {hint}")

@@ -35,7 +35,8 @@ def restore(
     backbone: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="skip, unet, segnet or your own module:callable.  [default: skip]"
+            metavar="NAME",
+            help="normfree, skip, unet, segnet or your own module:callable.  [default: normfree]",
         ),
     ] = None,
     schedule: Annotated[
