@@ -15,7 +15,7 @@ ROOT = Path(guided_dip.__file__).parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "seeds", "files"),
     ("diffusion", "guidance", "operators", "noise", "metrics", "backbones", "images", "residual"),
-    ("supervision", "stopping"),
+    ("supervision", "stopping", "optimizers"),
     ("fit", "engine"),
     ("config", "result", "tiling", "restoration"),
     ("runs", "plots"),

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from guided_dip.cli.console import duration, give, notes, tell
+from guided_dip.cli.console import give, notes
 from guided_dip.cli.progress import EVERY
 from guided_dip.cli.settings import make_settings
+from guided_dip.cli.study import check_any, check_failures, listed, study_progress
 
 if TYPE_CHECKING:
-    from guided_dip.experiments.board import Outcome, Progress
+    from guided_dip.experiments.board import Outcome
 
 # What has options of its own here, for it differs between the runs of a study.
 AXES = {
@@ -109,25 +107,21 @@ def reproduce(
             study = report.Study(
                 preset=preset, settings=settings, picture=source.name, sha256=source.sha256
             )
-            arms = make_arms(_listed(supervision), _listed(noise_convention))
-            specs = report.make_specs(study, select_rows(_listed(rows)), arms, seeds)
+            arms = make_arms(listed(supervision), listed(noise_convention))
+            specs = report.make_specs(study, select_rows(listed(rows)), arms, seeds)
             report.check_study_folder(output, study, overwrite=overwrite)
             inputs = report.make_inputs(source, pixels, study)
-            with study_progress(quiet=quiet) as update:
+            with study_progress(quiet=quiet, every=EVERY) as update:
                 outcomes = report.reproduce(
                     study, specs, inputs, output, workers=workers, on_progress=update
                 )
-        _check_any(outcomes)
+        check_any(outcomes)
         results = _draw(output, pictures=not no_pictures)
     if as_json:
         give(json.dumps(results))
     elif not quiet:
         give(_conclusion(output, results))
-    _check_failures(outcomes)
-
-
-def _listed(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
+    check_failures(outcomes)
 
 
 def _settings(options: dict[str, Any], preset: str, assignments: Sequence[str]) -> dict[str, Any]:
@@ -161,86 +155,3 @@ def _conclusion(folder: Path, results: dict[str, Any]) -> str:
         verdicts = [f"({claim['claim']}) {claim['verdict']}" for claim in arm["claims"]]
         lines.append(f"  claims: {', '.join(verdicts)}")
     return "\n".join([*lines, f"{folder / 'report.html'}: the page"])
-
-
-def _check_any(outcomes: Sequence[Outcome]) -> None:
-    if outcomes and all(outcome.state == "failed" for outcome in outcomes):
-        _check_failures(outcomes)
-
-
-def _check_failures(outcomes: Sequence[Outcome]) -> None:
-    from guided_dip.errors import RunError
-
-    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
-    if failed:
-        told = "; ".join(f"{outcome.name}: {outcome.error}" for outcome in failed)
-        raise RunError(f"{len(failed)} of {len(outcomes)} runs failed: {told}")
-
-
-@contextmanager
-def study_progress(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
-    """Show how a study goes: a bar where there is a terminal, else a line now and then.
-
-    Parameters
-    ----------
-    quiet
-        Show nothing.
-
-    Yields
-    ------
-    Callable
-        To be called with each `Progress`.
-    """
-    if quiet:
-        yield lambda _: None
-    elif sys.stderr.isatty():
-        with _bar() as update:
-            yield update
-    else:
-        yield _Lines()
-
-
-class _Lines:
-    """A line about the study every ten seconds."""
-
-    def __init__(self) -> None:
-        self._next = time.monotonic() + EVERY
-
-    def __call__(self, progress: Progress) -> None:
-        if time.monotonic() < self._next:
-            return
-        self._next = time.monotonic() + EVERY
-        tell(
-            f"run {progress.runs_done}/{progress.runs} done, step {progress.steps_done}/"
-            f"{progress.steps}, {_left(progress)} left"
-        )
-
-
-@contextmanager
-def _bar() -> Iterator[Callable[[Progress], None]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn
-
-    columns = (
-        TextColumn("run {task.fields[runs]} done"),
-        BarColumn(),
-        TextColumn("step {task.completed:.0f}/{task.total:.0f}"),
-        TextColumn("{task.fields[left]} left"),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=1, runs="0", left="-")
-
-        def update(now: Any) -> None:
-            bar.update(
-                task,
-                completed=now.steps_done,
-                total=now.steps,
-                runs=f"{now.runs_done}/{now.runs}",
-                left=_left(now),
-            )
-
-        yield update
-
-
-def _left(progress: Progress) -> str:
-    return "-" if progress.seconds_left is None else duration(progress.seconds_left)
