@@ -222,13 +222,10 @@ def _announcement(job: Job, restoration: Restoration, picture: Picture, begun: B
         what.append(f"{restoration.missing.mean():.2%} of its pixels missing")
     if restoration.noise is not None:
         what.append(f"noise {restoration.noise}{' (estimated)' * begun.noise_estimated}")
-    steps = restoration.plan.steps
-    how = [config.supervision, config.backbone, f"{steps} steps on {config.device}"]
+    how = [config.supervision, config.backbone]
+    how.append(f"{restoration.plan.steps} steps on {config.device}")
     if job.resume is not None:
         how.append(f"going on with {job.resume}")
-    elif steps:
-        step, around = restoration.pace()
-        how.append(f"about {duration(steps * step + around)}")
     return f"{job.image}: {', '.join(what)}; {', '.join(how)}"
 
 
