@@ -39,8 +39,8 @@ def efforts() -> str:
     lines = ["| effort | steps at 256x256 | at 1024x1024 | network |", "|---|---|---|---|"]
     for name in EFFORTS:
         config = make_config({"effort": name})
-        small = fill_in(config, pixels=256 * 256, sigma=0.1)
-        large = fill_in(config, pixels=1024 * 1024, sigma=0.1)
+        small = fill_in(config, pixels=256 * 256)
+        large = fill_in(config, pixels=1024 * 1024)
         network = ", ".join(
             f"{key} {value}" for key, value in (small.backbone_options or {}).items()
         )
@@ -69,7 +69,7 @@ def page() -> str:
     return "\n".join(
         [
             INTRO + settings(),
-            "\nAn empty default follows from the image, the noise, the effort or the machine. With",
+            "\nAn empty default follows from the image, the effort or the machine. With",
             "a supervision that feeds the network with z, the defaults are plain DIP's: 1800",
             "steps, Adam at 1e-2, no flips and turns.\n",
             "## What an effort fills in\n",

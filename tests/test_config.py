@@ -200,8 +200,8 @@ def test_a_missing_file(tmp_path):
         load(tmp_path / "none.yaml")
 
 
-def filled(pixels=128 * 128, sigma=25 / 255, **settings):
-    return fill_in(make_config(settings), pixels=pixels, sigma=sigma)
+def filled(pixels=128 * 128, **settings):
+    return fill_in(make_config(settings), pixels=pixels)
 
 
 def test_steps_fall_with_size():
@@ -219,13 +219,28 @@ def test_effort_is_a_dial():
     assert make_config(preset="best") == make_config({"effort": "best"})
 
 
-@pytest.mark.parametrize(
-    ("sigma", "a_end"), [(1, 0.8), (15, 0.8), (25, 0.8), (45, 0.9), (50, 1.0), (200, 1.0)]
-)
-def test_strong_noise_ends_with_strong_recorruption(sigma, a_end):
-    assert filled(sigma=sigma / 255).a_end == pytest.approx(a_end)
-    assert filled(sigma=sigma / 255, a_end=0.3).a_end == 0.3
-    assert filled(sigma=sigma / 255, a_start=0.4).a_end == 0.4
+def test_many_steps_are_several_fits():
+    usual = filled(256 * 256).steps // filled(256 * 256).restarts
+    for times in (1, 2, 3):
+        assert filled(256 * 256, steps=times * usual).restarts == times
+    assert filled(256 * 256, steps=times * usual, restarts=1).restarts == 1
+    assert filled(steps=3).restarts == 1
+    assert filled(supervision="observation").restarts == 1
+
+
+@given(st.integers(1, 5000), st.integers(100, 10**6), st.floats(0.01, 0.5))
+def test_rates_carry_a_fit_equally_far_whatever_its_steps(steps, pixels, sigma):
+    config = fill_in(make_config({"steps": steps}), pixels=pixels, sigma=sigma)
+    fit = config.steps / config.restarts / min(1.0, 65536 / pixels) ** 0.4
+    way = fit * config.muon_learning_rate
+    expected = 400 * 0.02 / max(1.0, sigma * 255 / 25) ** 0.5
+    assert way == pytest.approx(expected) or (fit < 200 and config.muon_learning_rate == 0.04)
+    assert config.muon_learning_rate / config.learning_rate == pytest.approx(0.02 / 3e-3)
+
+
+def test_given_rates_stay():
+    config = filled(learning_rate=1e-4, muon_learning_rate=0.5)
+    assert (config.learning_rate, config.muon_learning_rate) == (1e-4, 0.5)
 
 
 def test_the_network_of_an_effort_goes_with_its_backbone_and_supervision():
@@ -237,7 +252,7 @@ def test_the_network_of_an_effort_goes_with_its_backbone_and_supervision():
 
 def test_filling_in_twice_changes_nothing():
     once = filled(effort="fast")
-    assert fill_in(once, pixels=5, sigma=0.5) == once
+    assert fill_in(once, pixels=5) == once
 
 
 @pytest.mark.parametrize("supervision", ["observation", "observation-guides", "clean-guides"])

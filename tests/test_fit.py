@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from guided_dip.diffusion import make_schedule
-from guided_dip.fit import Fit, FitSettings, learning_rate_at, turn, unturn
+from guided_dip.fit import Fit, FitSettings, Members, learning_rate_at, turn, unturn
 from guided_dip.guidance import Plan, Stage, make_plan
 from guided_dip.supervision import RecorruptedGuides, clean_guides, observation
 
@@ -326,3 +326,85 @@ def test_settings_are_immutable():
     with pytest.raises(AttributeError):
         settings.seed = 3
     assert replace(settings, seed=3).seed == 3
+
+
+# --- restarts ---------------------------------------------------------------------------------
+
+
+def restarting(restarts=3, steps=10, **options):
+    """A fit of recorrupted guides that begins anew from weights of their own."""
+    plan = make_plan(
+        "recorrupted-guides", SCHEDULE, steps=steps, count=2, sigma=0.1, restarts=restarts
+    )
+    return Fit(
+        network(),
+        RecorruptedGuides(Y, plan, sigma=0.1, seed=0),
+        plan,
+        FitSettings(learning_rate=1e-2, final_draws=4, **options),
+        fresh=lambda restart: network(seed=restart).state_dict(),
+    )
+
+
+def test_the_estimate_is_the_mean_of_the_restarts_that_have_ended():
+    fit, own = restarting(), []
+    ends = fit.plan.ends
+    assert ends == (4, 7, 10)
+    for step in fit:
+        done = step.index + 1
+        if done in ends:
+            own.append(fit._own_estimate(None)[0])
+        if own:
+            expected = torch.stack(own).mean(0)
+            assert torch.allclose(fit.estimate(), expected, atol=1e-6)
+    assert len(own) == 3
+
+
+def test_a_restart_begins_with_fresh_weights_optimizer_and_rate():
+    fit = restarting(learning_rate_schedule="cosine")
+    steps = iter(fit)
+    rates = [next(steps).learning_rate for _ in range(4)]
+    assert rates == [learning_rate_at("cosine", 1e-2, k / 3) for k in range(4)]
+    before = fit._optimizers[0]
+    fifth = next(steps)
+    assert fifth.learning_rate == rates[0]
+    assert fit._optimizers[0] is not before
+    expected = network(seed=1)
+    pair = fit.supervision.pair(2, 4)
+    loss = F.mse_loss(expected(pair.input), pair.target).detach()
+    assert float(fifth.loss) == pytest.approx(float(loss), rel=1e-6)
+
+
+def test_the_first_of_several_restarts_is_the_only_one_of_a_shorter_fit():
+    several, single = restarting(restarts=2, steps=8), restarting(restarts=1, steps=4)
+    for step, other in zip(several, single, strict=False):
+        assert step.loss == other.loss
+    assert several.done > 4 > 0
+
+
+def test_the_spread_is_that_of_all_draws_and_restarts():
+    fit = restarting()
+    list(fit)
+    _, spread = fit.estimate_and_spread()
+    _, own = fit._own_estimate(None)
+    assert spread.shape == own.shape
+    assert spread.mean() > own.mean()  # networks differ more than draws
+
+
+def test_members_are_a_mean_and_a_deviation():
+    torch.manual_seed(0)
+    members, outputs = Members(), [torch.randn(1, 2, 3, 3) + 100 for _ in range(5)]
+    for output in outputs:
+        members.add(output, None)
+    mean, spread = members.estimate_and_spread()
+    assert torch.allclose(mean, torch.stack(outputs).mean(0))
+    assert torch.allclose(spread, torch.stack(outputs).std(0), atol=1e-4)
+    single = Members()
+    single.add(outputs[0], None)
+    assert single.estimate_and_spread()[1] is None
+
+
+def test_restarts_need_fresh_weights():
+    fit = restarting()
+    fit.fresh = None
+    with pytest.raises(AssertionError, match="fresh weights"):
+        list(fit)

@@ -182,3 +182,23 @@ def test_a_plan_is_immutable_and_plain():
 def test_planning_needs_no_torch():
     code = "import guided_dip.guidance, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@given(st.integers(0, 300), st.integers(1, 7), st.sampled_from(SUPERVISIONS))
+def test_restarts_share_the_steps_and_have_the_same_guides(steps, restarts, supervision):
+    options = {"count": 4, "sigma": 0.1}
+    plan = make_plan(supervision, COSINE, steps=steps, restarts=restarts, **options)
+    assert plan.steps == steps
+    assert plan.ends[-1] == steps
+    assert len(plan.ends) == plan.restarts == restarts
+    n = plan.per_restart
+    parts = [plan.stages[k * n : (k + 1) * n] for k in range(restarts)]
+    shares = [sum(stage.steps for stage in part) for part in parts]
+    assert max(shares) - min(shares) <= 1
+    for part, share in zip(parts, shares, strict=True):
+        assert part == make_plan(supervision, COSINE, steps=share, **options).stages
+
+
+def test_a_plan_is_carried_out_at_least_once():
+    with pytest.raises(InputError, match="restarts is 0"):
+        make_plan("observation", COSINE, steps=5, count=1, restarts=0)

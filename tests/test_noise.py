@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from skimage.restoration import estimate_sigma as wavelet_estimate
 
 from guided_dip.errors import InputError
-from guided_dip.noise import NoiseModel, add_gaussian_noise, estimate_sigma, parse_noise
+from guided_dip.noise import (
+    NoiseModel,
+    add_gaussian_noise,
+    add_noise,
+    estimate_noise,
+    estimate_sigma,
+    parse_noise,
+)
 
 levels = st.floats(0.01, 1e5)
 
@@ -77,14 +84,15 @@ def test_what_is_printed_can_be_read(level):
     ("text", "says"),
     [
         ("gausian:25", "did you mean 'gaussian'"),
-        ("poisson:3", "one of: gaussian, auto"),
-        ("", "one of: gaussian, auto"),
+        ("poison:3", "did you mean 'poisson'"),
+        ("", "one of: gaussian, poisson, poisson-gaussian, auto"),
         ("25", "unknown kind '25'"),
         ("auto:3", "auto takes no level"),
         ("gaussian", "the level is missing"),
         ("gaussian:", "the level is missing"),
         ("gaussian:loud", "'loud' is not a number"),
         ("gaussian:25:3", "'25:3' is not a number"),
+        ("gaussian:25,3", "there are more numbers than 1"),
         ("gaussian:-1", "at least 0"),
         ("gaussian:nan", "finite"),
         ("gaussian:inf", "finite"),
@@ -99,6 +107,38 @@ def test_an_error_is_one_line_that_says_what_to_try(text, says):
     assert repr(text) in message
     assert "try" in message
     assert "gaussian:25" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("poisson", "the number of photons at white is missing; try poisson:30"),
+        ("poisson:0", "must be above 0"),
+        ("poisson:-3", "at least 0"),
+        ("poisson:nan", "finite"),
+        ("poisson-gaussian", "the gain is missing; try poisson-gaussian:2,5"),
+        ("poisson-gaussian:2", "the read noise is missing"),
+        ("poisson-gaussian:2,", "'' is not a number"),
+        ("poisson-gaussian:0,5", "the gain must be above 0"),
+        ("poisson-gaussian:2,5,7", "more numbers than 2"),
+        ("poisson-gaussian:2,inf", "the read noise must be finite"),
+    ],
+)
+def test_an_error_about_counted_light_says_what_to_try(text, says):
+    with pytest.raises(InputError, match=says) as caught:
+        parse_noise(text)
+    assert repr(text) in str(caught.value)
+    assert "try poisson" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["poisson:30", "poisson-gaussian:2,5", "poisson-gaussian:0.3,0"])
+def test_counted_light_prints_as_it_is_written(text):
+    assert str(parse_noise(text)) == text
+
+
+def test_counted_light_is_read_in_its_units():
+    assert parse_noise("poisson:30") == NoiseModel("poisson", gain=1 / 30)
+    assert parse_noise("poisson-gaussian:2,5") == NoiseModel("poisson-gaussian", 5 / 255, 2 / 255)
 
 
 @given(st.text(max_size=20))
@@ -120,6 +160,27 @@ def test_a_model_checks_its_sigma(sigma):
 def test_a_model_checks_its_kind():
     with pytest.raises(InputError, match="gaussian"):
         NoiseModel("poison", 0.1)
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        (("gaussian", 0.1, 0.1), "gain of gaussian noise must be 0"),
+        (("poisson", 0.0, 0.0), "above 0"),
+        (("poisson-gaussian", 0.1, -0.1), "above 0"),
+        (("poisson-gaussian", 0.1, math.nan), "finite"),
+        (("poisson", 0.1, 0.1), "poisson noise has no sigma"),
+    ],
+)
+def test_a_model_checks_its_gain(values, says):
+    with pytest.raises(InputError, match=says):
+        NoiseModel(*values)
+
+
+def test_scaled_noise_has_the_factor_times_the_deviation():
+    model = NoiseModel("poisson-gaussian", 0.02, 0.01).scaled(3)
+    assert (model.sigma, model.gain) == pytest.approx((0.06, 0.09))
+    assert NoiseModel("gaussian", 0.1).scaled(0.5) == NoiseModel("gaussian", 0.05)
 
 
 def test_a_model_is_immutable():
@@ -270,3 +331,95 @@ def test_a_large_picture_takes_less_than_a_second():
 def test_what_cannot_be_estimated(image, axis, says):
     with pytest.raises(InputError, match=says):
         estimate_sigma(image, axis)
+
+
+# --- counted light ----------------------------------------------------------------------------
+
+COUNTED = [NoiseModel("poisson", gain=1 / 30), NoiseModel("poisson-gaussian", 0.03, 0.02)]
+
+
+@pytest.mark.parametrize("model", COUNTED, ids=str)
+def test_counted_noise_has_its_mean_and_variance(model):
+    level = 0.4
+    noisy = add_noise(np.full((400, 500), level), model, seed=3)
+    assert noisy.mean() == pytest.approx(level, rel=0.01)
+    assert noisy.var() == pytest.approx(model.gain * level + model.sigma**2, rel=0.02)
+    assert np.array_equal(noisy, add_noise(np.full((400, 500), level), model, seed=3))
+
+
+def test_adding_gaussian_noise_by_its_model_is_adding_it():
+    image = scene(20, 30)
+    same = add_gaussian_noise(image, 0.1, 4)
+    assert np.array_equal(add_noise(image, NoiseModel("gaussian", 0.1), 4), same)
+
+
+@pytest.mark.parametrize("model", COUNTED, ids=str)
+@pytest.mark.parametrize("level", [0.1, 0.3, 0.6, 1.0])
+def test_evened_noise_is_the_same_everywhere(model, level):
+    noisy = add_noise(np.full((400, 500), level), model, seed=1)
+    assert model.evened(noisy).std() == pytest.approx(1, abs=0.08)
+
+
+@pytest.mark.parametrize("model", COUNTED, ids=str)
+@pytest.mark.parametrize("level", [0.03, 0.1, 0.3, 0.6, 1.0])
+def test_the_mean_of_evened_pixels_comes_back_without_bias(model, level):
+    noisy = add_noise(np.full((1000, 1000), level), model, seed=2)
+    back = model.unevened(model.evened(noisy).mean())
+    assert back == pytest.approx(level, abs=0.05 * model.gain + 1e-3)
+    plain = ((model.evened(noisy).mean() / 2) ** 2 - 0.375) * model.gain
+    plain -= model.sigma**2 / model.gain
+    assert abs(back - level) < abs(plain - level)  # the plain inverse is too dark
+
+
+@given(st.floats(0.5, 1e3), st.floats(0, 0.2), st.floats(0, 2))
+def test_evening_is_monotonic_and_comes_back_nearly(peak, sigma, level):
+    kind = "poisson-gaussian" if sigma else "poisson"
+    model = NoiseModel(kind, sigma, 1 / peak)
+    values = np.array([level, level + 0.01])
+    evened = model.evened(values)
+    assert evened[1] > evened[0]
+    assert model.unevened(evened) == pytest.approx(values, abs=0.6 * model.gain)
+
+
+def test_gaussian_noise_is_even_already():
+    model, pixels = NoiseModel("gaussian", 0.1), np.array([-1.0, 0.5, 2.0])
+    assert model.evened(pixels) is pixels
+    assert model.unevened(pixels) is pixels
+    assert model.even_sigma == 0.1
+    assert np.array_equal(model.slope(pixels), [1, 1, 1])
+
+
+def test_the_slope_is_that_of_the_inverse():
+    model = COUNTED[1]
+    d = np.array([5.0, 8.0, 11.0])
+    numeric = (model.unevened(d + 1e-3) - model.unevened(d - 1e-3)) / 2e-3
+    assert model.slope(d) == pytest.approx(numeric, rel=0.03)
+
+
+@pytest.mark.parametrize("sigma", [10 / 255, 25 / 255, 50 / 255])
+@pytest.mark.parametrize("channels", [0, 3])
+def test_even_noise_is_called_gaussian(sigma, channels):
+    noisy = add_gaussian_noise(scene(channels=channels), sigma, 5)
+    axis = -1 if channels else None
+    assert estimate_noise(noisy, axis) == NoiseModel("gaussian", estimate_sigma(noisy, axis))
+
+
+@pytest.mark.parametrize("peak", [10, 30, 100])
+def test_counted_light_is_noticed_and_its_gain_estimated(peak):
+    clean = np.clip(scene(256, 256), 0.02, 1) * np.linspace(0.1, 1, 256)
+    model = estimate_noise(add_noise(clean, NoiseModel("poisson", gain=1 / peak), 6))
+    assert model.kind != "gaussian"
+    assert 1 / model.gain == pytest.approx(peak, rel=0.3)
+
+
+def test_read_noise_is_noticed():
+    clean = np.clip(scene(256, 256), 0.02, 1) * np.linspace(0.1, 1, 256)
+    true = NoiseModel("poisson-gaussian", 12 / 255, 6 / 255)
+    model = estimate_noise(add_noise(clean, true, 7))
+    assert model.kind == "poisson-gaussian"
+    assert model.gain == pytest.approx(true.gain, rel=0.3)
+    assert model.sigma == pytest.approx(true.sigma, rel=0.3)
+
+
+def test_a_constant_picture_has_no_noise():
+    assert estimate_noise(np.full((40, 40), 0.5)) == NoiseModel("gaussian", 0.0)

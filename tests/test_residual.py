@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from guided_dip.noise import NoiseModel
+from guided_dip.noise import NoiseModel, add_noise
 from guided_dip.residual import ResidualCheck, check_residual, explained_share
 
 SIGMA = 25 / 255
@@ -212,3 +212,15 @@ def test_a_residual_of_nothing_and_missing_pixels_leave_the_restoration_whole():
     holes = np.zeros(clean.shape[:2], bool)
     holes[:5] = True
     assert explained_share(np.where(holes[..., None], 9, clean), clean, MODEL, holes) == 1
+
+
+def test_counted_light_fits_its_own_model_and_no_other():
+    model = NoiseModel("poisson", gain=1 / 40)
+    clean = np.clip(picture((128, 128, 3)) * np.linspace(0.1, 1.4, 128)[:, None, None], 0.05, 1)
+    noisy = add_noise(clean, model, seed=0).astype(np.float32)
+    found = check_residual(noisy, clean.astype(np.float32), model)
+    assert found.warnings == ()
+    assert found.ratio == pytest.approx(1, abs=0.05)
+    even = NoiseModel("gaussian", float(np.std(noisy - clean)))
+    assert "bright parts" in words(check_residual(noisy, clean.astype(np.float32), even))
+    assert explained_share(noisy, clean.astype(np.float32), model) > 0.95

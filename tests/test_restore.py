@@ -13,7 +13,9 @@ from guided_dip.config import make_config
 from guided_dip.errors import InputError, RunError
 from guided_dip.guidance import SUPERVISIONS
 from guided_dip.images.resize import resize_square
+from guided_dip.noise import NoiseModel, add_noise
 from guided_dip.restoration import prepare, restore
+from guided_dip.restoration.span import Span, span_of
 
 TINY = {"backbone_options": {"width": 4, "scales": 2}, "steps": 4, "device": "cpu", "threads": 1}
 
@@ -482,3 +484,65 @@ def test_a_good_fit_is_kept_whole():
     result = restore(noisy((64, 64)), noise="gaussian:25", **{**TINY, **options})
     assert result.residual.ratio < 1
     assert result.note == ""
+
+
+POISSON = NoiseModel("poisson", gain=1 / 20)
+
+
+def test_counted_light_is_restored_better_by_its_own_model():
+    clean = np.clip(picture((64, 64)) * np.linspace(0.1, 1.2, 64), 0.02, 1)
+    counted = add_noise(clean, POISSON, seed=0)
+    options = {**TINY, "backbone_options": {"width": 16, "scales": 3}, "steps": 300}
+
+    def error(noise):
+        return np.sqrt(np.mean((restore(counted, noise=noise, **options).image - clean) ** 2))
+
+    even = f"gaussian:{255 * np.sqrt(np.mean(clean) / 20):.4g}"
+    assert error("poisson:20") < 0.9 * error(even) < error("gaussian:0")
+
+
+def test_counted_light_keeps_its_mean():
+    clean = np.full((48, 48), 0.15)
+    result = restore(add_noise(clean, POISSON, seed=1), noise="poisson:20", **{**TINY, "steps": 60})
+    assert result.image.mean() == pytest.approx(0.15, rel=0.05)
+    assert result.image.min() >= 0
+
+
+def test_noise_that_grows_with_the_light_is_found():
+    clean = np.clip(picture((128, 128)) * np.linspace(0.05, 1.2, 128), 0.01, 1)
+    result = restore(add_noise(clean, POISSON, seed=2), **TINY)
+    assert result.noise.kind == "poisson"
+    assert result.config.noise == str(result.noise)
+
+
+@given(
+    st.sampled_from([None, NoiseModel("gaussian", 0.1), POISSON]),
+    st.floats(-1, 0.4),
+    st.floats(0.6, 3),
+)
+def test_a_span_covers_the_image_and_comes_back(noise, low, high):
+    counted = noise is not None and noise.gain > 0
+    pixels = np.linspace(max(low, 0.05) if counted else low, high, 300).astype(np.float32)
+    span = span_of(pixels.reshape(10, 30, 1), noise)
+    inside = span.to_fit(pixels)
+    assert inside.dtype == np.float32
+    room = 4 * span.sigma + 0.01
+    assert -room <= inside.min() <= inside.max() <= 1 + room
+    # Taking a mean back without bias moves a single value by a part of a photon.
+    assert span.from_fit(inside) == pytest.approx(
+        pixels, abs=0.3 * POISSON.gain if counted else 1e-5
+    )
+
+
+def test_an_ordinary_image_is_its_own_span():
+    assert span_of(noisy(dtype=np.float32), NoiseModel("gaussian", 25 / 255)) == Span(
+        0.0, 1.0, NoiseModel("gaussian", 25 / 255)
+    )
+
+
+def test_a_spread_is_told_in_the_image_s_units():
+    span = span_of(np.full((4, 4, 1), 0.5, np.float32), POISSON)
+    values = span.to_fit(np.full((4, 4, 1), 0.5, np.float32))
+    step = np.full_like(values, 1e-3)
+    moved = span.from_fit(values + step) - span.from_fit(values)
+    assert span.spread_from_fit(step, values) == pytest.approx(moved, rel=0.05)

@@ -8,6 +8,7 @@ is saved with a run. A preset is a set of values with a name: the efforts `fast`
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,9 @@ class Config(BaseModel):
         "recorrupted-guides", description="where input and target of each step come from"
     )
     noise: str = Field(
-        "auto", description="noise of the image: auto, or gaussian:SIGMA with SIGMA of 255"
+        "auto",
+        description="noise of the image: auto, gaussian:SIGMA (of 255), poisson:PEAK (photons at "
+        "white) or poisson-gaussian:GAIN,READ (of 255)",
     )
 
     nan_as_missing: bool = Field(
@@ -54,6 +57,9 @@ class Config(BaseModel):
         "balanced", description="the dial between time and quality: sets what is left open below"
     )
     steps: Count | None = Field(None, description="iterations in all; None: by effort and size")
+    restarts: Count | None = Field(
+        None, description="fits from fresh weights, whose mean is the result; None: by steps"
+    )
     count: Count = Field(5, description="number of guides")
     start: int = Field(500, ge=0, description="timestep of the most noisy guide")
     end: int = Field(40, ge=0, description="timestep of the least noisy guide")
@@ -61,9 +67,7 @@ class Config(BaseModel):
         None, description="c of the iteration generator; None: 400 (cosine), 250 (linear)"
     )
     a_start: Positive = Field(2.0, description="recorruption strength of the first guide")
-    a_end: Positive | None = Field(
-        None, description="recorruption strength of the last guide; None: by the noise level"
-    )
+    a_end: Positive = Field(0.5, description="recorruption strength of the last guide")
 
     # The network
     backbone: str = Field(
@@ -81,8 +85,12 @@ class Config(BaseModel):
     optimizer: Literal["adam", "adamw", "muon"] = Field(
         "muon", description="optimiser; muon: of the convolutions, with AdamW for the rest"
     )
-    learning_rate: Positive = Field(3e-3, description="(peak) learning rate of Adam or AdamW")
-    muon_learning_rate: Positive = Field(0.02, description="(peak) learning rate of Muon")
+    learning_rate: Positive | None = Field(
+        None, description="(peak) learning rate of Adam or AdamW; None: by steps and noise"
+    )
+    muon_learning_rate: Positive | None = Field(
+        None, description="(peak) learning rate of Muon; None: by steps and noise"
+    )
     learning_rate_schedule: Literal["constant", "cosine", "one-cycle", "linear"] = Field(
         "linear", description="how the learning rate goes over the run"
     )
@@ -128,7 +136,7 @@ class Config(BaseModel):
     @model_validator(mode="after")
     def _check_together(self) -> Config:
         parse_noise(self.noise)
-        if self.a_end is not None and self.a_end > self.a_start:
+        if self.a_end > self.a_start:
             raise ValueError(
                 f"recorruption goes from strong to weak: a_start ({self.a_start:g}) must be at "
                 f"least a_end ({self.a_end:g})"
@@ -171,6 +179,13 @@ _AUTHOR: dict[str, Any] = {
     "quantize": "truncate",
     "resize": 128,
 }
+
+# Peak rates that carry recorrupted guides, in so many steps, as far as a fit should go at sigma 25:
+# further on it learns the noise. In more steps they are smaller, so that the way is as long.
+_RATE, _MUON_RATE = 3e-3, 0.02
+_STEPS, _SIGMA = 400, 25 / 255
+_LARGEST = 2.0  # times these rates, in fewer steps
+_FIT_STEPS = 400  # of a fit at 256 x 256 pixels; twice as many are better spent on a second one
 
 # Plain DIP's own procedure (Ulyanov et al., CVPR 2018, denoising), for every supervision whose
 # network is fed with z; the defaults of `Config` are those of recorrupted guides.
@@ -278,11 +293,11 @@ class Effort:
 _EFFORTS = {
     "fast": Effort(200, {"width": 32, "scales": 4}),
     "balanced": Effort(800, {"width": 48, "scales": 4}),
-    "best": Effort(1600, {"width": 64, "scales": 4}),
+    "best": Effort(1600, {"width": 48, "scales": 4}),
 }
 
 
-def fill_in(config: Config, *, pixels: int, sigma: float | None) -> Config:
+def fill_in(config: Config, *, pixels: int, sigma: float | None = None) -> Config:
     """Return the config with what effort, image size and noise level leave open filled in.
 
     Parameters
@@ -293,17 +308,36 @@ def fill_in(config: Config, *, pixels: int, sigma: float | None) -> Config:
         Number of pixels of the image. Larger images need fewer iterations, since each shows the
         network more of the same.
     sigma
-        Noise level in [0, 1] units, if the supervision needs one. Weak noise is best learned with
-        weakly recorrupted inputs; under strong noise those over-fit.
+        Noise level in the fit's units; None if it is not known, or of no account.
     """
     effort = _EFFORTS[config.effort]
     shrink = min(1.0, 256 * 256 / pixels) ** 0.4
     own_network = config.backbone == "normfree" and config.supervision == "recorrupted-guides"
-    by_noise = 0.8 if sigma is None else min(1.0, max(0.8, sigma * 255 / 50))
+    usual = max(1.0, _FIT_STEPS * shrink)
+    steps = config.steps or max(1, round(effort.steps * shrink))
+    recorrupted = config.supervision == "recorrupted-guides"
+    restarts = config.restarts or (max(1, round(steps / usual)) if recorrupted else 1)
+    share = _rate_share(steps / restarts / shrink, sigma)
     filled: dict[str, Any] = {
-        "steps": max(1, round(effort.steps * shrink)),
+        "steps": steps,
+        "restarts": restarts,
         "backbone_options": effort.normfree if own_network else {},
-        "a_end": min(by_noise, config.a_start),
+        "learning_rate": _RATE * share,
+        "muon_learning_rate": _MUON_RATE * share,
     }
     missing = {key: value for key, value in filled.items() if getattr(config, key) is None}
     return config.replace(**missing)
+
+
+def _rate_share(steps: float, sigma: float | None) -> float:
+    """Return what part of the usual peak rates goes the right way in so many steps.
+
+    Parameters
+    ----------
+    steps
+        Those of an image of 256 x 256 pixels.
+    sigma
+        Noise level; strong noise is learned sooner, so the way is shorter.
+    """
+    stronger = 1.0 if sigma is None else max(1.0, sigma / _SIGMA)
+    return min(_LARGEST, _STEPS / math.sqrt(stronger) / steps)

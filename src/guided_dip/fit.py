@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -134,6 +135,9 @@ class Fit:
         How to fit.
     operator
         Forward operator ``A``.
+    fresh
+        Gives the weights with which a restart, counted from 0, begins; of the first they are the
+        network's own. The estimate is the mean over the restarts that have ended.
 
     Attributes
     ----------
@@ -146,23 +150,44 @@ class Fit:
     plan: Plan
     settings: FitSettings = field(default_factory=FitSettings)
     operator: Operator = identity
+    fresh: Callable[[int], dict[str, Any]] | None = None
 
     def __post_init__(self) -> None:
-        self._optimizers = self._make_optimizers()
-        self._average = copy.deepcopy(self.network) if self.settings.weight_average else None
-        self._mean_output: Tensor | None = None
+        self._ends = (0, *self.plan.ends)
+        self._begin()
+        self._ended = Members()
         self._stage = 0
         self._done = 0
         self.rate_factor = 1.0
 
+    def _begin(self) -> None:
+        """Begin with what the network is now."""
+        self._optimizers = self._make_optimizers()
+        self._average = copy.deepcopy(self.network) if self.settings.weight_average else None
+        self._mean_output: Tensor | None = None
+
     def __iter__(self) -> Iterator[Step]:
         while self._done < self.plan.steps:
             stage_index, is_first = self._place()
-            if is_first:
+            if self._has_ended():
+                self._restart()
+            elif is_first:
                 self._enter(stage_index)
+            self._stage = stage_index
             record = self._step(stage_index)
             self._done += 1
             yield record
+
+    def _has_ended(self) -> bool:
+        """Whether a restart has just ended."""
+        return self._done in self._ends[1:]
+
+    def _restart(self) -> None:
+        """Keep the estimate of the restart that has ended, and begin anew."""
+        self._ended.add(*self._own_estimate(None))
+        assert self.fresh is not None, "a plan with restarts needs fresh weights"
+        self.network.load_state_dict(self.fresh(self._ends.index(self._done)))
+        self._begin()
 
     @property
     def done(self) -> int:
@@ -189,6 +214,7 @@ class Fit:
                 "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
                 "average": None if average is None else dict(average.state_dict()),
                 "mean_output": self._mean_output,
+                "ended": self._ended.state(),
                 "random": torch.get_rng_state(),
             }
         )
@@ -212,10 +238,10 @@ class Fit:
         mean = state["mean_output"]
         device = next(self.network.parameters()).device
         self._mean_output = None if mean is None else mean.to(device)
+        self._ended = Members.of(state["ended"], device)
         torch.set_rng_state(state["random"])
 
     def _enter(self, stage_index: int) -> None:
-        self._stage = stage_index
         if stage_index and self.settings.rebuild_optimizer:
             self._optimizers = self._make_optimizers()
         if stage_index and self.settings.reset_batchnorm:
@@ -234,7 +260,9 @@ class Fit:
     def _set_rates(self, index: int) -> float:
         """Set the learning rates of a step, and return that of everything but Muon."""
         s = self.settings
-        progress = index / max(1, self.plan.steps - 1)
+        member = bisect_right(self._ends, index)
+        first, end = self._ends[member - 1], self._ends[member]
+        progress = (index - first) / max(1, end - first - 1)
 
         def rate(peak: float) -> float:
             return learning_rate_at(s.learning_rate_schedule, peak, progress) * self.rate_factor
@@ -320,28 +348,78 @@ class Fit:
         -------
         x_hat : (1, C, H, W) float32
         spread : (1, C, H, W) float32 or None
-            Sample standard deviation over the draws; None if there is only one.
+            Sample standard deviation over the draws of all restarts; None if there is only one.
         """
+        if not self._ended.count:
+            return self._own_estimate(draws)
+        members = copy.deepcopy(self._ended)
+        if self._has_ended():
+            members.add(*self._own_estimate(draws))
+        return members.estimate_and_spread()
+
+    def _own_estimate(self, draws: int | None) -> tuple[Tensor, Tensor | None]:
+        """Return estimate and spread of the restart under way."""
         s = self.settings
         if self._mean_output is not None:
             return self._mean_output.clone(), None
         varied = self.supervision.draws_differ or s.flips_and_turns
         count = max(1, s.final_draws if draws is None else draws) if varied else 1
-        first = self._draw(0)
-        total, squares = first.clone(), torch.zeros_like(first)
-        for draw in range(1, count):
-            output = self._draw(draw)
-            total += output
-            squares += (output - first).square()  # around the first: nothing cancels
-        mean = total / count
-        if count == 1:
-            return mean, None
-        around_mean = squares - count * (mean - first).square()
-        return mean, (around_mean.clamp_min(0) / (count - 1)).sqrt()
+        outputs = Members()
+        for draw in range(count):
+            outputs.add(self._draw(draw), None)
+        return outputs.estimate_and_spread()
 
     def _draw(self, draw: int) -> Tensor:
         k = draw % TURNS if self.settings.flips_and_turns else 0
         return self._run(self.supervision.final_input(self._stage, draw), k, self._average).float()
+
+
+class Members:
+    """Estimates whose mean is the estimate: of draws, or of restarts."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._sums: dict[str, Tensor] = {}
+
+    def add(self, estimate: Tensor, spread: Tensor | None) -> None:
+        """Take one in, with its own spread if it is a mean itself.
+
+        Parameters
+        ----------
+        estimate, spread : (1, C, H, W)
+            The estimate, and the standard deviation of what it averages.
+        """
+        if not self.count:
+            self._sums = {"first": estimate.clone(), "total": torch.zeros_like(estimate)}
+            self._sums |= {name: torch.zeros_like(estimate) for name in ("squares", "inside")}
+        apart = estimate - self._sums["first"]  # around the first: nothing cancels
+        self._sums["total"] += apart
+        self._sums["squares"] += apart.square()
+        if spread is not None:
+            self._sums["inside"] += spread.square()
+        self.count += 1
+
+    def estimate_and_spread(self) -> tuple[Tensor, Tensor | None]:
+        """Return the mean, and the standard deviation of all that it averages."""
+        n, sums = self.count, self._sums
+        apart = sums["total"] / n
+        variance = sums["inside"] / n
+        if n > 1:
+            variance = variance + (sums["squares"] - n * apart.square()).clamp_min(0) / (n - 1)
+        spread = variance.sqrt() if n > 1 or bool(variance.any()) else None
+        return sums["first"] + apart, spread
+
+    def state(self) -> dict[str, Any]:
+        """Return a copy as tensors and plain values."""
+        return {"count": self.count, **self._sums}
+
+    @classmethod
+    def of(cls, state: dict[str, Any], device: torch.device) -> Members:
+        """Go on from a state."""
+        members = cls()
+        members.count = state.pop("count")
+        members._sums = {name: value.to(device) for name, value in state.items()}
+        return members
 
 
 @contextmanager

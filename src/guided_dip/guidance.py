@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from typing import Any, Literal
 
 from guided_dip.diffusion import Schedule, check_timestep, timestep_of
@@ -64,11 +65,24 @@ class Stage:
 
 @dataclass(frozen=True)
 class Plan:
-    """The stages of a fit, from most to least noisy."""
+    """The stages of a fit, from most to least noisy; of each of its restarts, one after another."""
 
     supervision: str
     schedule: str
     stages: tuple[Stage, ...]
+    restarts: int = 1
+
+    @property
+    def per_restart(self) -> int:
+        """Number of stages of each restart."""
+        return len(self.stages) // self.restarts
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """Number of steps done when each restart has ended."""
+        n = self.per_restart
+        parts = (self.stages[k * n : (k + 1) * n] for k in range(self.restarts))
+        return tuple(accumulate(sum(stage.steps for stage in part) for part in parts))
 
     @property
     def steps(self) -> int:
@@ -176,6 +190,7 @@ def make_plan(
     sigma: float | None = None,
     a_start: float = 2.0,
     a_end: float = 0.5,
+    restarts: int = 1,
 ) -> Plan:
     """Build the plan of a fit.
 
@@ -197,6 +212,8 @@ def make_plan(
         Noise level of the observation in [0, 1] units; guides drawn from the observation need it.
     a_start, a_end
         Recorruption strengths of the first and last guide (recorrupted guides).
+    restarts
+        How often the whole is done anew; the steps are shared evenly.
 
     Raises
     ------
@@ -209,15 +226,37 @@ def make_plan(
         )
     if steps < 0:
         raise InputError(f"the budget of iterations cannot be negative: steps is {steps}")
+    if restarts < 1:
+        raise InputError(f"a plan is carried out at least once: restarts is {restarts}")
+    shares = [steps // restarts + (k < steps % restarts) for k in range(restarts)]
+    parts = {
+        share: _stages(
+            supervision, schedule, share, count, (start, end), scale, sigma, (a_start, a_end)
+        )
+        for share in set(shares)
+    }
+    stages = tuple(stage for share in shares for stage in parts[share])
+    return Plan(supervision, schedule.name, stages, restarts)
+
+
+def _stages(
+    supervision: str,
+    schedule: Schedule,
+    steps: int,
+    count: int,
+    span: tuple[int, int],
+    scale: float | None,
+    sigma: float | None,
+    strengths: tuple[float, float],
+) -> tuple[Stage, ...]:
+    """Plan one restart."""
     if supervision == "observation":
-        return Plan(supervision, schedule.name, (Stage(steps, sigma=sigma),))
+        return (Stage(steps, sigma=sigma),)
     if scale is None:
         scale = DEFAULT_SCALE.get(schedule.name, 0.0)
     if supervision == "recorrupted-guides":
-        level = _known(sigma, supervision)
-        stages = _recorrupted(schedule, steps, count, scale, level, a_start, a_end)
-        return Plan(supervision, schedule.name, stages)
-    times = timesteps(start, end, count)
+        return _recorrupted(schedule, steps, count, scale, _known(sigma, supervision), *strengths)
+    times = timesteps(*span, count)
     for t in times:
         check_timestep(schedule, t)
     if supervision == "observation-guides":
@@ -226,10 +265,7 @@ def make_plan(
         # observation's own timestep is the one guide there is.
         times = tuple(t for t in times if t >= first) or (first,)
     shares = iterations(steps, [float(schedule.beta[t]) for t in times], scale)
-    stages = tuple(
-        Stage(n, t, float(schedule.sigma[t])) for t, n in zip(times, shares, strict=True)
-    )
-    return Plan(supervision, schedule.name, stages)
+    return tuple(Stage(n, t, float(schedule.sigma[t])) for t, n in zip(times, shares, strict=True))
 
 
 def _known(sigma: float | None, supervision: str) -> float:

@@ -2,7 +2,21 @@
 
 A Gaussian observation is ``y = x_0 + sigma * n`` with ``n ~ N(0, I)``, ``sigma`` in [0, 1] units
 (1.0 is white). On the command line the level is written in 8-bit units: ``gaussian:25`` is
-``sigma = 25 / 255``.
+``sigma = 25 / 255``. Where light is counted, ``y = gain * Poisson(x_0 / gain) + sigma * n``, whose
+variance ``gain * x_0 + sigma^2`` grows with the light: ``poisson:30`` counts 30 photons at white,
+``poisson-gaussian:GAIN,READ`` has GAIN levels of 255 a photon and read noise READ of 255.
+
+Such noise is made even by the generalised Anscombe transform (Starck, Murtagh and Bijaoui, 1998),
+
+    T(y) = 2 sqrt(max(y / gain + 3/8 + (sigma / gain)^2, 0)),
+
+after which it has a standard deviation of about 1 everywhere. A mean ``d`` of T(y) is taken back by
+the closed form of the exact unbiased inverse (Makitalo and Foi, IEEE TIP 20, 2011, and 22, 2013),
+
+    x = gain (d^2 / 4 + sqrt(3/2) / (4 d) - 11 / (8 d^2) + 5 sqrt(3/2) / (8 d^3) - 1/8
+              - (sigma / gain)^2),
+
+as the plain inverse of a mean would be too dark.
 
 The estimator takes 8x8 blocks of the picture to the DCT domain, where white noise spreads evenly
 while a picture's content gathers at the low frequencies. Blocks with little energy at the low
@@ -27,10 +41,18 @@ from numpy.typing import NDArray
 
 from guided_dip.errors import InputError, choices, quoted
 
-__all__ = ["NoiseKind", "NoiseModel", "add_gaussian_noise", "estimate_sigma", "parse_noise"]
+__all__ = [
+    "NoiseKind",
+    "NoiseModel",
+    "add_gaussian_noise",
+    "add_noise",
+    "estimate_noise",
+    "estimate_sigma",
+    "parse_noise",
+]
 
 Floats = NDArray[np.float64]
-NoiseKind = Literal["gaussian"]
+NoiseKind = Literal["gaussian", "poisson", "poisson-gaussian"]
 
 _KINDS: tuple[str, ...] = get_args(NoiseKind)
 _BLOCK = 8  # pixels; smaller only where the picture is
@@ -39,6 +61,8 @@ _MAX_BLOCKS = 2**15  # enough for 1% accuracy, few enough for a fraction of a se
 _SMOOTHEST = 0.05  # share of the blocks of one brightness that are believed
 _FEWEST = 48  # blocks believed at one brightness, whatever the share
 _LEVELS = 8  # levels of brightness
+_GROWS = 2.0  # variance of bright parts over that of dark ones, from which on noise grows
+_NO_READ = 0.02  # share of the mean variance; less of it is no read noise to speak of
 _UNDER = 0.3  # quantile at which the variance line is laid: texture only ever adds; and 0.3 times
 #               a number of levels is never whole, where two lines would be equally good
 
@@ -50,32 +74,96 @@ class NoiseModel:
     Parameters
     ----------
     kind
-        ``"gaussian"``: white, additive, the same everywhere.
+        ``"gaussian"``: white, additive, the same everywhere; ``"poisson"``: counted light;
+        ``"poisson-gaussian"``: both.
     sigma
-        Standard deviation in [0, 1] units (1.0 is white), finite and not negative.
+        Standard deviation of the additive part in [0, 1] units (1.0 is white), finite and not
+        negative; 0 for ``"poisson"``.
+    gain
+        Value of one photon in [0, 1] units; 0 for ``"gaussian"``, above 0 for the others.
 
     Raises
     ------
     InputError
-        If there is no such kind, or sigma is negative or not finite.
+        If there is no such kind, or sigma or gain is not usable.
 
     Examples
     --------
-    >>> str(NoiseModel("gaussian", 25 / 255))
-    'gaussian:25'
+    >>> str(NoiseModel("gaussian", 25 / 255)), str(NoiseModel("poisson", gain=1 / 30))
+    ('gaussian:25', 'poisson:30')
     """
 
     kind: NoiseKind
-    sigma: float
+    sigma: float = 0.0
+    gain: float = 0.0
 
     def __post_init__(self) -> None:
         if self.kind not in _KINDS:
             raise InputError(f"unknown kind of noise '{self.kind}': {choices(self.kind, _KINDS)}")
         if not (math.isfinite(self.sigma) and self.sigma >= 0):
             raise InputError(f"sigma must be finite and at least 0, got {self.sigma}: try 0.1")
+        counted = self.kind != "gaussian"
+        if not math.isfinite(self.gain) or (self.gain > 0) is not counted:
+            wanted = "finite and above 0" if counted else "0"
+            raise InputError(f"the gain of {self.kind} noise must be {wanted}, got {self.gain}")
+        if self.kind == "poisson" and self.sigma:
+            raise InputError("poisson noise has no sigma: try poisson-gaussian")
 
     def __str__(self) -> str:
-        return f"{self.kind}:{self.sigma * 255:.4g}"
+        if self.kind == "gaussian":
+            return f"gaussian:{self.sigma * 255:.4g}"
+        if self.kind == "poisson":
+            return f"poisson:{1 / self.gain:.4g}"
+        return f"poisson-gaussian:{self.gain * 255:.4g},{self.sigma * 255:.4g}"
+
+    @property
+    def even_sigma(self) -> float:
+        """Standard deviation of what `evened` returns."""
+        return 1.0 if self.gain else self.sigma
+
+    def evened(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Return pixels whose noise is the same everywhere: the generalised Anscombe transform.
+
+        Parameters
+        ----------
+        pixels
+            Any shape, 1.0 is white. Gaussian noise is even already, and they come back as they are.
+        """
+        if not self.gain:
+            return pixels
+        counts = pixels / self.gain + (0.375 + (self.sigma / self.gain) ** 2)
+        evened: NDArray[Any] = 2 * np.sqrt(np.maximum(counts, 0))
+        return evened
+
+    def unevened(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Take means of `evened` pixels back to the image's own values, without bias.
+
+        Parameters
+        ----------
+        values
+            Any shape.
+        """
+        if not self.gain:
+            return values
+        d = np.maximum(values, 2 * math.sqrt(0.375))  # below, the closed form does not hold
+        root = math.sqrt(1.5)
+        counts = d**2 / 4 + root / (4 * d) - 11 / (8 * d**2) + 5 * root / (8 * d**3) - 0.125
+        pixels: NDArray[Any] = np.maximum(counts - (self.sigma / self.gain) ** 2, 0) * self.gain
+        return pixels
+
+    def slope(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return how much an image's value changes with its `evened` one.
+
+        Parameters
+        ----------
+        values
+            Evened ones, any shape.
+        """
+        return self.gain * values / 2 if self.gain else np.ones_like(values)
+
+    def scaled(self, factor: float) -> NoiseModel:
+        """Return the same kind of noise with `factor` times the standard deviation everywhere."""
+        return NoiseModel(self.kind, self.sigma * factor, self.gain * factor**2)
 
 
 def parse_noise(text: str) -> NoiseModel | None:
@@ -84,7 +172,8 @@ def parse_noise(text: str) -> NoiseModel | None:
     Parameters
     ----------
     text
-        ``"gaussian:25"``, the level in 8-bit units (255 is white), or ``"auto"``.
+        ``"gaussian:25"``, the level in 8-bit units (255 is white); ``"poisson:30"``, the photons
+        at white; ``"poisson-gaussian:GAIN,READ"``, both in 8-bit units; or ``"auto"``.
 
     Returns
     -------
@@ -99,7 +188,7 @@ def parse_noise(text: str) -> NoiseModel | None:
     Examples
     --------
     >>> parse_noise("gaussian:51")
-    NoiseModel(kind='gaussian', sigma=0.2)
+    NoiseModel(kind='gaussian', sigma=0.2, gain=0.0)
     """
     kind, colon, level = (part.strip() for part in text.partition(":"))
     kind = kind.lower()
@@ -114,17 +203,43 @@ def parse_noise(text: str) -> NoiseModel | None:
         raise InputError(
             f"noise {quoted(text)}: unknown kind {quoted(kind)}, {known}; try gaussian:25 or auto"
         )
-    try:
-        sigma = float(level) / 255
-    except ValueError:
-        problem = f"{quoted(level)} is not a number" if level else "the level is missing"
-        raise InputError(f"noise {quoted(text)}: {problem}; try {kind}:25") from None
-    if not math.isfinite(sigma) or sigma < 0:
-        raise InputError(
-            f"noise {quoted(text)}: the level must be finite and at least 0 (255 is white); "
-            f"try {kind}:25"
-        )
-    return NoiseModel("gaussian", sigma)
+    names, example = _LEVELS_OF[kind]
+    levels = _levels(text, level.split(",") if level else [], names, f"{kind}:{example}")
+    if kind == "gaussian":
+        return NoiseModel("gaussian", levels[0] / 255)
+    if 0 in levels[:1]:
+        raise InputError(f"noise {quoted(text)}: {names[0]} must be above 0; try {kind}:{example}")
+    if kind == "poisson":
+        return NoiseModel("poisson", gain=1 / levels[0])
+    return NoiseModel("poisson-gaussian", levels[1] / 255, levels[0] / 255)
+
+
+_LEVELS_OF = {
+    "gaussian": (("the level",), "25"),
+    "poisson": (("the number of photons at white",), "30"),
+    "poisson-gaussian": (("the gain", "the read noise"), "2,5"),
+}
+
+
+def _levels(text: str, given: list[str], names: tuple[str, ...], example: str) -> list[float]:
+    """Read the numbers of a noise option, or say which of them is wrong."""
+    where = f"noise {quoted(text)}"
+    if len(given) < len(names):
+        raise InputError(f"{where}: {names[len(given)]} is missing; try {example}")
+    if len(given) > len(names):
+        raise InputError(f"{where}: there are more numbers than {len(names)}; try {example}")
+    levels = []
+    for number, name in zip(given, names, strict=True):
+        try:
+            level = float(number)
+        except ValueError:
+            raise InputError(f"{where}: {quoted(number)} is not a number; try {example}") from None
+        if not math.isfinite(level) or level < 0:
+            raise InputError(
+                f"{where}: {name} must be finite and at least 0 (255 is white); try {example}"
+            )
+        levels.append(level)
+    return levels
 
 
 def add_gaussian_noise(image: NDArray[np.floating[Any]], sigma: float, seed: int) -> Floats:
@@ -147,6 +262,68 @@ def add_gaussian_noise(image: NDArray[np.floating[Any]], sigma: float, seed: int
     """
     draw = np.random.default_rng(seed).standard_normal(image.shape)
     return np.asarray(image, dtype=np.float64) + draw * sigma
+
+
+def add_noise(image: NDArray[np.floating[Any]], model: NoiseModel, seed: int) -> Floats:
+    """Add noise of a model, the same for the same seed.
+
+    Parameters
+    ----------
+    image
+        (H, W) or (H, W, C), float, at least 0 where light is counted.
+    model
+        The noise.
+    seed
+        Of ``numpy.random.default_rng``; counts are drawn first, then the additive part.
+
+    Returns
+    -------
+    ndarray
+        float64, the shape of ``image``, unclipped.
+    """
+    if not model.gain:
+        return add_gaussian_noise(image, model.sigma, seed)
+    rng = np.random.default_rng(seed)
+    counts = rng.poisson(np.maximum(np.asarray(image, np.float64), 0) / model.gain)
+    read: Floats = model.sigma * rng.standard_normal(image.shape)
+    return counts * model.gain + read
+
+
+def estimate_noise(
+    image: NDArray[np.floating[Any]], channel_axis: Literal[-1] | None = None
+) -> NoiseModel:
+    """Estimate the noise of a picture, and whether it grows with the light.
+
+    Parameters
+    ----------
+    image, channel_axis
+        As for `estimate_sigma`.
+
+    Returns
+    -------
+    NoiseModel
+        Gaussian unless the noise clearly grows with the light.
+
+    Raises
+    ------
+    InputError
+        As for `estimate_sigma`.
+    """
+    pixels = _checked(image, channel_axis)
+    peak = float(np.abs(pixels).max())
+    sigma = estimate_sigma(image, channel_axis)
+    if not sigma:
+        return NoiseModel("gaussian", 0.0)
+    levels, variances = _smooth_variances(*_spectra(pixels / peak))
+    line = _line_under(levels, variances)
+    gain, dark = line.slope * peak, line.offset * peak**2
+    if len(levels) < _LEVELS or line.growth < _GROWS:
+        return NoiseModel("gaussian", sigma)
+    # The line holds at the darkest level; black lies below it.
+    read = dark - gain * float(levels.min()) * peak
+    if read < _NO_READ * sigma**2:
+        return NoiseModel("poisson", gain=gain)
+    return NoiseModel("poisson-gaussian", math.sqrt(read), gain)
 
 
 def estimate_sigma(
@@ -193,7 +370,7 @@ def estimate_sigma(
     if not brightness.size:
         return 0.0
     levels, variances = _smooth_variances(brightness, low, high)
-    return peak * math.sqrt(max(_mean_of_line_under(levels, variances), 0.0))
+    return peak * math.sqrt(max(_line_under(levels, variances).mean, 0.0))
 
 
 def _checked(image: NDArray[np.floating[Any]], channel_axis: Literal[-1] | None) -> Floats:
@@ -275,8 +452,28 @@ def _smooth_variances(brightness: Floats, low: Floats, high: Floats) -> tuple[Fl
     return np.array(levels), np.array(variances)
 
 
-def _mean_of_line_under(levels: Floats, variances: Floats) -> float:
-    """Lay ``a + b * level``, ``a, b >= 0``, under the variances; give its mean over the levels.
+@dataclass(frozen=True)
+class _Line:
+    """Variances ``offset + slope * (level - darkest)``, and what they are at the levels."""
+
+    offset: float
+    slope: float
+    values: Floats
+
+    @property
+    def mean(self) -> float:
+        """Over the levels."""
+        return float(self.values.mean())
+
+    @property
+    def growth(self) -> float:
+        """Variance at the brightest level over that at the darkest."""
+        least, most = float(self.values.min()), float(self.values.max())
+        return most / least if least > 0 else math.inf if most > 0 else 1.0
+
+
+def _line_under(levels: Floats, variances: Floats) -> _Line:
+    """Lay ``a + b * level``, ``a, b >= 0``, under the variances.
 
     The line minimises the pinball loss of a low quantile. Like every linear programme this one
     has its optimum at a vertex: a line through two of the points, a constant through one, or a
@@ -295,4 +492,5 @@ def _mean_of_line_under(levels: Floats, variances: Floats) -> float:
     lines = offsets[fits, None] + slopes[fits, None] * level
     above = variances - lines
     loss = np.where(above > 0, _UNDER * above, (_UNDER - 1) * above).sum(axis=1)
-    return float(lines[np.argmin(loss)].mean())
+    best = int(np.argmin(loss))
+    return _Line(float(offsets[fits][best]), float(slopes[fits][best]), lines[best])

@@ -43,7 +43,8 @@ class ResidualCheck:
     Attributes
     ----------
     std
-        Root mean square of the residual, in [0, 1] units.
+        Root mean square of the residual, in [0, 1] units; where light is counted, of the residual
+        after the noise was made even, to 1.
     ratio
         That over the noise model's standard deviation; None if the model has no noise.
     reading
@@ -89,8 +90,8 @@ def check_residual(
     -------
     ResidualCheck
     """
-    y, x = (np.atleast_3d(image).astype(np.float64) for image in (noisy, restored))
-    sigma = 0.0 if noise is None else noise.sigma
+    y, x = (_evened(image, noise) for image in (noisy, restored))
+    sigma = 0.0 if noise is None else noise.even_sigma
     known = _known(y, x, sigma, missing)
     if known.sum() < FEWEST:
         return ResidualCheck()
@@ -135,10 +136,16 @@ def explained_share(
     float
         In [0, 1].
     """
-    residual = np.atleast_3d(noisy).astype(np.float64) - np.atleast_3d(restored)
+    residual = _evened(noisy, noise) - _evened(restored, noise)
     known = residual if missing is None else residual[~missing]
     power = float(np.mean(known**2))
-    return min(1.0, noise.sigma**2 / power) if power else 1.0
+    return min(1.0, noise.even_sigma**2 / power) if power else 1.0
+
+
+def _evened(image: NDArray[np.float32], noise: NoiseModel | None) -> Floats:
+    """Return (H, W, C) pixels in which the noise is to be the same everywhere."""
+    pixels = np.atleast_3d(image).astype(np.float64)
+    return pixels if noise is None else noise.evened(pixels)
 
 
 def _known(y: Floats, x: Floats, sigma: float, missing: Mask | None) -> Mask:
@@ -227,7 +234,7 @@ def _warnings(check: ResidualCheck, noise: NoiseModel | None) -> Iterator[str]:
     """Say what does not fit."""
     reading = check.reading
     if noise is not None and reading is not None and not READS_LESS <= reading <= READS_MORE:
-        read = NoiseModel(noise.kind, noise.sigma * reading)
+        read = noise.scaled(reading)
         yield f"the noise reads as {read}, not {noise}; try --noise auto"
     if check.ratio is not None and check.ratio < WEAKER:
         yield (

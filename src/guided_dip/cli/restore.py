@@ -20,8 +20,9 @@ def restore(
     noise: Annotated[
         str | None,
         typer.Option(
-            metavar="auto|gaussian:SIGMA",
-            help="Noise of the picture, SIGMA of 255; auto estimates it.  [default: auto]",
+            metavar="NOISE",
+            help="auto (estimated), gaussian:SIGMA (of 255), poisson:PEAK (photons at white) or "
+            "poisson-gaussian:GAIN,READ (of 255).  [default: auto]",
         ),
     ] = None,
     supervision: Annotated[

@@ -28,6 +28,7 @@ from guided_dip.experiments.worker import failure_of
 from guided_dip.files import write_whole
 from guided_dip.images import Picture, from_float, write
 from guided_dip.metrics import psnr, ssim
+from guided_dip.restoration.span import span_of
 from guided_dip.result import Scores
 from guided_dip.runs import SavedRun, load_run, versions
 
@@ -158,9 +159,10 @@ def _run_functions(
 def _run_function(job: Job, folder: Path) -> Score:
     function = job.method.function
     assert function is not None, "a job without a spec is a function's"
-    noisy = job.noisy.copy()
     began = time.perf_counter()
-    restored = function(noisy, job.sigma, job.seed)
+    # Every method is given the same even noise, and its result taken back in the same way.
+    span = span_of(np.atleast_3d(job.noisy), job.noise)
+    restored = span.from_fit(function(span.to_fit(job.noisy), span.sigma, job.seed))
     seconds = time.perf_counter() - began
     _keep(folder, job.method.name, job.image, job.seed, restored)
     packages = ["guided-dip", "numpy", "scikit-image"]
@@ -203,7 +205,7 @@ def _score(job: Job, scores: Scores, **measured: Any) -> Score:
         psnr=scores.psnr,
         ssim=scores.ssim,
         psnr_noisy=psnr(_clipped(job.noisy), _clipped(job.clean), data_range=1.0),
-        sigma=job.sigma,
+        told=job.told,
         digest=job.digest,
         **{"steps": None} | measured,
     )

@@ -10,13 +10,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from guided_dip.config import Config, fill_in, make_config
+from guided_dip.config import fill_in, make_config
 from guided_dip.experiments.benchmark_study import Benchmark
 from guided_dip.experiments.dataset import Scene, observe
 from guided_dip.experiments.methods import DIP, METHODS, PEAK, Method
 from guided_dip.experiments.runner import RESULTS as RUN_RESULTS
 from guided_dip.experiments.runner import Input, RunSpec
-from guided_dip.noise import parse_noise
+from guided_dip.noise import NoiseModel, parse_noise
 
 # Raised when the same method and settings come to mean other results.
 RESULTS = 1
@@ -73,11 +73,11 @@ class Job:
         return replace(self.observed, image=self.clean) if self.method.oracle else self.observed
 
     @property
-    def sigma(self) -> float:
-        """Noise level that it is told, in [0, 1] units."""
+    def noise(self) -> NoiseModel:
+        """Noise that it is told."""
         model = parse_noise(self.told)
-        assert model is not None, "what is told is a level"
-        return model.sigma
+        assert model is not None, "what is told is a model"
+        return model
 
     @property
     def digests(self) -> tuple[str, ...]:
@@ -109,7 +109,7 @@ def make_jobs(
     for scene in scenes:
         for seed in range(seeds):
             observed = observe(
-                scene, sigma=benchmark.sigma, seed=seed, eight_bit=benchmark.eight_bit
+                scene, noise=benchmark.model, seed=seed, eight_bit=benchmark.eight_bit
             )
             told = benchmark.noise_told(observed.image)
             jobs += [
@@ -130,7 +130,6 @@ def _job(
         spec = _spec(benchmark, method, image, seed, observed, told)
         content |= {"results": [RESULTS, RUN_RESULTS]}
         content |= {"settings": spec.config.model_dump(mode="json", exclude={"threads"})}
-        content |= {"a_end": _planned(spec.config, observed, told).a_end}
     else:
         content |= {"results": RESULTS, "seed": seed if method.random else None}
     return Job(benchmark, method, image, seed, observed, told, _digest(content), spec)
@@ -141,18 +140,12 @@ def _spec(
 ) -> RunSpec:
     """Return a run with its number of steps and its network filled in, which go by the effort."""
     settings = {**(method.settings or {}), **benchmark.settings, "noise": told, "seed": seed}
-    planned = _planned(make_config(settings), observed, told)
+    height, width = observed.image.shape[:2]
+    planned = fill_in(make_config(settings), pixels=height * width)
     settings["steps"] = max(1, round((planned.steps or 1) * benchmark.steps_factor))
     settings["backbone_options"] = planned.backbone_options
     key = _key(image, seed, clean=method.oracle)
     return RunSpec(_name(method.name, image, seed), key, settings)
-
-
-def _planned(config: Config, observed: Input, told: str) -> Config:
-    """Return a config with what goes by the effort, the size and the noise filled in."""
-    model = parse_noise(told)
-    height, width = observed.image.shape[:2]
-    return fill_in(config, pixels=height * width, sigma=None if model is None else model.sigma)
 
 
 def _name(method: str, image: str, seed: int) -> str:

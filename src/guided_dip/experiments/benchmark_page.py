@@ -131,7 +131,7 @@ def _opening(benchmark: Benchmark, methods: Sequence[MethodScores]) -> Iterator[
         noise = "Real pairs: the noise is the camera's or the microscope's own"
     else:
         rounded = ", clipped and rounded to 8 bits" if benchmark.eight_bit else ", unclipped"
-        noise = f"White Gaussian noise, {benchmark.noise} (of 255){rounded}"
+        noise = f"Synthetic noise, {benchmark.noise}{rounded}"
     told = {
         "exact": "Methods are told its exact level.",
         "auto": "Methods are told the level that is estimated from each noisy picture.",

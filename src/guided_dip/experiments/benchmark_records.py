@@ -36,8 +36,8 @@ class Score(BaseModel):
         Against the clean image after clipping to [0, 1], PSNR in dB; no SSIM of a best step.
     psnr_noisy
         Of the noisy picture, in dB.
-    sigma
-        Noise level that the method was told, in [0, 1] units.
+    told
+        Noise that the method was told.
     steps
         Steps that were taken; None for a function.
     seconds
@@ -60,7 +60,7 @@ class Score(BaseModel):
     psnr: float
     ssim: float | None
     psnr_noisy: float
-    sigma: float | None
+    told: str
     steps: int | None
     seconds: float
     device: str

@@ -14,7 +14,7 @@ from guided_dip.config import make_config
 from guided_dip.errors import InputError
 from guided_dip.experiments.board import LOCK
 from guided_dip.files import one_line
-from guided_dip.noise import NoiseModel, estimate_sigma, parse_noise
+from guided_dip.noise import NoiseModel, estimate_noise, parse_noise
 
 STUDY = "benchmark.json"
 # What a method or an option of its own sets, or what would score it otherwise than the others.
@@ -60,18 +60,19 @@ class Benchmark(BaseModel):
     settings: dict[str, Any] = {}
 
     @property
-    def sigma(self) -> float | None:
-        """Standard deviation of the noise that is added, in [0, 1] units; None for real pairs."""
-        model = None if self.noise is None else parse_noise(self.noise)
-        return None if model is None else model.sigma
+    def model(self) -> NoiseModel | None:
+        """The noise that is added; None for real pairs."""
+        return None if self.noise is None else parse_noise(self.noise)
 
     def noise_told(self, observed: NDArray[np.float32]) -> str:
         """Return the noise setting of every method for a picture, (H, W) or (H, W, 3)."""
-        if self.told == "auto" or self.sigma is None:
-            channels = np.atleast_3d(observed)
-            return str(NoiseModel("gaussian", estimate_sigma(channels, channel_axis=-1)))
+        model = self.model
+        if self.told == "auto" or model is None:
+            return str(estimate_noise(np.atleast_3d(observed), channel_axis=-1))
         factor = 1.0 if self.told == "exact" else float(self.told)
-        return f"gaussian:{self.sigma * 255 * factor:.10g}"
+        if model.gain:
+            return str(model.scaled(factor))
+        return f"gaussian:{model.sigma * 255 * factor:.10g}"
 
 
 def make_benchmark(

@@ -225,4 +225,4 @@ def _steps(task: Task) -> int:
     side = task.config.resize
     height, width = task.image.shape[:2]
     pixels = side * side if side else height * width
-    return fill_in(task.config, pixels=pixels, sigma=None).steps or 0
+    return fill_in(task.config, pixels=pixels).steps or 0

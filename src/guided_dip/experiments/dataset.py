@@ -1,6 +1,6 @@
 """The pictures of a benchmark: clean ones to which noise is added, or real pairs.
 
-Synthetic noise is ``y = x_0 + sigma * n`` with ``n`` drawn by a fresh
+Synthetic noise, if Gaussian, is ``y = x_0 + sigma * n`` with ``n`` drawn by a fresh
 ``numpy.random.default_rng(seed)`` for each picture, on ``x_0`` in float64, unclipped, handed on in
 float32. So every method, here or elsewhere, can be given the very same array.
 
@@ -23,7 +23,7 @@ from guided_dip.experiments.runner import Input
 from guided_dip.files import one_line
 from guided_dip.images import read, to_float
 from guided_dip.images.formats import FORMATS
-from guided_dip.noise import add_gaussian_noise
+from guided_dip.noise import NoiseModel, add_noise
 from guided_dip.runs import Source
 
 RAW, CLEAN = "raw", "gt"  # subfolders of real pairs
@@ -129,15 +129,15 @@ def _pictures(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def observe(scene: Scene, *, sigma: float | None, seed: int, eight_bit: bool = False) -> Input:
+def observe(scene: Scene, *, noise: NoiseModel | None, seed: int, eight_bit: bool = False) -> Input:
     """Read a picture and make the noisy observation that every method is given.
 
     Parameters
     ----------
     scene
         The picture.
-    sigma
-        Standard deviation of the noise to add, in [0, 1] units; None for a real pair.
+    noise
+        What to add; None for a real pair.
     seed
         Of the noise; of no account for a real pair.
     eight_bit
@@ -155,8 +155,8 @@ def observe(scene: Scene, *, sigma: float | None, seed: int, eight_bit: bool = F
     """
     clean = read_clean(scene.clean)
     if scene.noisy is None:
-        assert sigma is not None, "noise is added where there is no noisy picture"
-        noisy = add_gaussian_noise(clean, sigma, seed)
+        assert noise is not None, "noise is added where there is no noisy picture"
+        noisy = add_noise(clean, noise, seed)
         if eight_bit:
             noisy = np.rint(np.clip(noisy, 0, 1) * 255) / 255
         return Input(Source.of(scene.clean), noisy.astype(np.float32), clean.astype(np.float32))

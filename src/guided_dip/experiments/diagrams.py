@@ -147,9 +147,12 @@ def _guide(c: Config) -> list[Line]:
 
 
 def _optimizer(c: Config) -> str:
-    return f"{ {'adam': 'Adam', 'adamw': 'AdamW'}[c.optimizer] }[{c.learning_rate:g}]".replace(
-        " ", ""
-    )
+    names = {"adam": "Adam", "adamw": "AdamW", "muon": "Muon"}
+    return f"{names[c.optimizer]}[{_peak_rate(c):g}]"
+
+
+def _peak_rate(c: Config) -> float | None:
+    return c.muon_learning_rate if c.optimizer == "muon" else c.learning_rate
 
 
 @dataclass(frozen=True)
@@ -203,7 +206,7 @@ def _boxes(guided: Example, picture: str) -> dict[str, _Box]:
     drawn = (
         (f"seed = {c.seed}",) if recorrupted else (f"redraw_z = {c.redraw_z}", f"seed = {c.seed}")
     )
-    fit = (f"optimizer = {c.optimizer}", f"learning_rate = {c.learning_rate:g}",
+    fit = (f"optimizer = {c.optimizer}", f"learning_rate = {_peak_rate(c):g}",
            f"rebuild_optimizer = {c.rebuild_optimizer}")  # fmt: skip
     schedule = (f"schedule = {c.schedule}", f"lower_clip = {c.lower_clip:g}")
     return {

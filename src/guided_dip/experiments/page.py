@@ -226,7 +226,7 @@ def _example(study: Study, arm: SavedArm, *, guided: bool) -> Example:
 def _planned(study: Study, arm: Arm, row: Row) -> Example:
     settings = study.settings | arm.settings(row)
     made = configs.make_config(settings, preset=study.preset)
-    c: Config = configs.fill_in(made, pixels=study.side**2, sigma=study.sigma)
+    c: Config = configs.fill_in(made, pixels=study.side**2)
     plan = make_plan(
         c.supervision,
         make_schedule(c.schedule, lower_clip=c.lower_clip),
@@ -237,7 +237,7 @@ def _planned(study: Study, arm: Arm, row: Row) -> Example:
         scale=c.scale,
         sigma=study.sigma,
         a_start=c.a_start,
-        a_end=c.a_end or c.a_start,
+        a_end=c.a_end,
     )
     return Example(c, plan)
 

@@ -17,7 +17,7 @@ from guided_dip.engine import resolve_device, resolve_precision
 from guided_dip.errors import InputError
 from guided_dip.images import to_float
 from guided_dip.images.resize import resize_square
-from guided_dip.noise import NoiseModel, estimate_sigma, parse_noise
+from guided_dip.noise import NoiseModel, estimate_noise, parse_noise
 from guided_dip.restoration.run import Restoration
 from guided_dip.restoration.span import span_of
 from guided_dip.result import Record, Result
@@ -119,29 +119,42 @@ def prepare(
     noise = _noise_of(pixels, missing, config)
     if missing is not None:
         pixels = _filled(pixels, missing)
+    dtype = np.dtype(np.float32) if image.dtype.kind == "f" else image.dtype
+    span = span_of(pixels, noise)
+
+    def ready(config: Config) -> Restoration:
+        resolved = _resolved(config, pixels, span.sigma, noise)
+        return Restoration(resolved, pixels, dtype, image.shape, noise, reference, missing, span)
+
+    restoration = ready(config)
+    if time_budget is None:
+        return restoration
+    steps = _affordable(time_budget, restoration)
+    return restoration if steps is None else ready(config.replace(steps=steps))
+
+
+def _resolved(
+    config: Config, pixels: NDArray[np.float32], sigma: float, noise: NoiseModel | None
+) -> Config:
+    """Fill in what a config leaves to the image and to the machine."""
     device = resolve_device(config.device)
-    span = span_of(pixels, 0.0 if noise is None else noise.sigma)
-    sigma = None if noise is None else noise.sigma / span.size
-    pixel_count = pixels.shape[0] * pixels.shape[1]
-    resolved = configs.fill_in(config, pixels=pixel_count, sigma=sigma).replace(
+    jitter = backbones.find(config.backbone).jitter if config.jitter is None else config.jitter
+    return configs.fill_in(config, pixels=pixels.shape[0] * pixels.shape[1], sigma=sigma).replace(
         noise=config.noise if noise is None or config.noise != "auto" else str(noise),
         device=str(device),
         precision=resolve_precision(config.precision, device),
         threads=config.threads or torch.get_num_threads(),
-        jitter=backbones.find(config.backbone).jitter if config.jitter is None else config.jitter,
+        jitter=jitter,
     )
-    dtype = np.dtype(np.float32) if image.dtype.kind == "f" else image.dtype
-    restoration = Restoration(resolved, pixels, dtype, image.shape, noise, reference, missing, span)
-    return restoration if time_budget is None else _within(time_budget, restoration)
 
 
-def _within(seconds: float, restoration: Restoration) -> Restoration:
-    """Return the restoration with no more steps than fit into a time."""
+def _affordable(seconds: float, restoration: Restoration) -> int | None:
+    """Return how many steps fit into a time; None if all that are planned do."""
     if not seconds > 0:
         raise InputError(f"a time budget of {seconds:g} s leaves no time: give seconds above 0")
     planned = restoration.plan.steps
     if not planned:
-        return restoration
+        return None
     step, around = restoration.pace()
     fitting = int((seconds * MARGIN - around) / step)
     if fitting < FEWEST_STEPS:
@@ -150,9 +163,7 @@ def _within(seconds: float, restoration: Restoration) -> Restoration:
             f"a time budget of {seconds:g} s allows {max(0, fitting)} steps of {step:.2g} s, too "
             f"few to restore anything: try {least:.2g} s or more, or a smaller picture"
         )
-    if fitting >= planned:
-        return restoration
-    return restoration.with_steps(fitting)
+    return fitting if fitting < planned else None
 
 
 def _checked(
@@ -208,7 +219,7 @@ def _noise_of(
     if config.supervision not in ("recorrupted-guides", "observation-guides"):
         return None
     whole = pixels if missing is None else _without_holes(pixels, missing)
-    estimated = NoiseModel("gaussian", estimate_sigma(whole, channel_axis=-1))
+    estimated = estimate_noise(whole, channel_axis=-1)
     # Rounded to what the resolved config says of it, so that the config repeats the run.
     return parse_noise(str(estimated))
 

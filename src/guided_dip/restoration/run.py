@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from typing import Any
@@ -60,7 +60,7 @@ class Restoration:
     missing : (H, W) bool or None
         Pixels that were not measured.
     span
-        The values the image covers; inside the fit they are mapped to [0, 1].
+        The values the image covers; inside the fit they are mapped to [0, 1], their noise even.
     """
 
     config: Config
@@ -80,7 +80,6 @@ class Restoration:
         self._schedule = make_schedule(c.schedule, lower_clip=c.lower_clip)
         self._course: Course | None = None
         assert c.steps is not None, "prepare() fills in the steps"
-        assert c.a_end is not None, "prepare() fills in the strength"
         steps = c.steps
         if self._is_clean:
             steps = 0
@@ -96,12 +95,13 @@ class Restoration:
             sigma=None if self.noise is None else max(self._sigma, LEAST_SIGMA),
             a_start=c.a_start,
             a_end=c.a_end,
+            restarts=c.restarts or 1,
         )
 
     @property
     def _sigma(self) -> float:
-        """Noise level where the span is [0, 1]; 0 if the supervision needs to know none."""
-        return 0.0 if self.noise is None else self.noise.sigma / self.span.size
+        """Noise level in the fit; 0 if the supervision needs to know none."""
+        return 0.0 if self.noise is None else self.span.sigma
 
     @property
     def _is_clean(self) -> bool:
@@ -111,16 +111,6 @@ class Restoration:
             and self._sigma < LEAST_SIGMA
             and self.missing is None
         )
-
-    def with_steps(self, steps: int) -> Restoration:
-        """Return the same restoration with another number of steps.
-
-        Parameters
-        ----------
-        steps
-            In all.
-        """
-        return replace(self, config=self.config.replace(steps=steps))
 
     def run(
         self, on_step: Callable[[Record], None] | None = None, *, resume: Checkpoint | None = None
@@ -183,7 +173,7 @@ class Restoration:
         pixels = self._pixels_of(estimate)
         if spread is None:
             return pixels, None
-        return pixels, _as_array(spread) * np.float32(self.span.size)
+        return pixels, self.span.spread_from_fit(_as_array(spread), _as_array(estimate))
 
     def _has_diverged(self, course: Course, loss: float) -> bool:
         usual = max(self._power, course.records[0].loss) if course.records else math.inf
@@ -232,39 +222,42 @@ class Restoration:
             before = time.perf_counter()
             fit.estimate(1)
             draw = time.perf_counter() - before
-        draws = SNAPSHOTS * SNAPSHOT_DRAWS + self.config.final_draws
+        draws = SNAPSHOTS * SNAPSHOT_DRAWS + self.config.final_draws * self.plan.restarts
         varied = fit.supervision.draws_differ or self.config.flips_and_turns
         return float(np.median(np.diff(times))), draw * (draws if varied else SNAPSHOTS + 1)
 
     @cached_property
     def _power(self) -> float:
         """Mean square of the image: the loss of a black picture."""
-        return float(np.mean(self._in_span().astype(np.float64) ** 2))
-
-    def _in_span(self) -> NDArray[np.float32]:
-        """Return the image with its span mapped to [0, 1]."""
-        return (self.pixels - np.float32(self.span.low)) / np.float32(self.span.size)
+        return float(np.mean(self.span.to_fit(self.pixels).astype(np.float64) ** 2))
 
     def _fit(self) -> Fit:
         c = self.config
         device = torch.device(c.device)
-        y = torch.from_numpy(self._in_span().transpose(2, 0, 1)[None].copy()).to(device)
+        y = torch.from_numpy(self.span.to_fit(self.pixels).transpose(2, 0, 1)[None].copy()).to(
+            device
+        )
         settings = FitSettings(
             **{name: getattr(c, name) for name in FitSettings.__dataclass_fields__}
         )
         engine = Engine(self._network(y.shape[1]), device, c.precision)
         supervision = self._supervision(y)
+
+        def fresh(restart: int) -> dict[str, Any]:
+            network = self._network(y.shape[1], restart)
+            return Engine(network, device, c.precision).state_dict()
+
         if self.missing is None:
-            return Fit(engine, supervision, self.plan, settings)
+            return Fit(engine, supervision, self.plan, settings, fresh=fresh)
         mask = Mask(torch.from_numpy(~self.missing).to(y)[None, None])
         measured = supervisions.Measured(supervision, mask)
-        return Fit(engine, measured, self.plan, settings, mask)
+        return Fit(engine, measured, self.plan, settings, mask, fresh)
 
-    def _network(self, channels: int) -> nn.Module:
+    def _network(self, channels: int, restart: int = 0) -> nn.Module:
         c = self.config
         in_channels = channels if c.supervision == "recorrupted-guides" else None
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seeds.derive(c.seed, "weights"))
+            torch.manual_seed(seeds.derive(c.seed, "weights", *([restart] if restart else [])))
             return backbones.build(
                 c.backbone, channels, in_channels=in_channels, options=c.backbone_options
             )
@@ -310,7 +303,7 @@ class Restoration:
 
     def _pixels_of(self, image: Tensor) -> NDArray[np.float32]:
         """Turn a (1, C, H, W) tensor of the fit into an (H, W, C) array in the image's values."""
-        return _as_array(image) * np.float32(self.span.size) + np.float32(self.span.low)
+        return self.span.from_fit(_as_array(image))
 
     def _residual_check(self, pixels: NDArray[np.float32]) -> ResidualCheck | None:
         """Check an estimate before it is blended with the image."""

@@ -1,37 +1,86 @@
-"""The range of values that an image covers, which the fit maps to [0, 1]."""
+"""The values that an image covers, which the fit maps to [0, 1], its noise made even."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from guided_dip.noise import NoiseModel
 
-class Span(NamedTuple):
-    """The values an image covers: `low` to ``low + size``. Networks end in a sigmoid, in [0, 1]."""
+NOISELESS = NoiseModel("gaussian")
+
+
+@dataclass(frozen=True)
+class Span:
+    """How an image's values become those of the fit: networks end in a sigmoid, in [0, 1].
+
+    Attributes
+    ----------
+    low, size
+        The evened values ``low`` to ``low + size`` are those the image covers.
+    noise
+        The noise that is made even; Gaussian noise is even already.
+    """
 
     low: float = 0.0
     size: float = 1.0
+    noise: NoiseModel = NOISELESS
+
+    @property
+    def sigma(self) -> float:
+        """Noise level in the fit."""
+        return self.noise.even_sigma / self.size
+
+    def to_fit(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Take an image's values to the fit's, any shape."""
+        evened = self.noise.evened(pixels).astype(np.float32)
+        return np.asarray((evened - np.float32(self.low)) / np.float32(self.size))
+
+    def from_fit(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Take an estimate of the fit to the image's values, any shape."""
+        return np.asarray(self.noise.unevened(self._unmapped(values)), np.float32)
+
+    def spread_from_fit(
+        self, spread: NDArray[np.float32], values: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Take a small standard deviation of the fit to the image's units.
+
+        Parameters
+        ----------
+        spread, values
+            The deviation, and the estimate around which it lies.
+        """
+        slope = self.noise.slope(self._unmapped(values))
+        return np.asarray(spread * np.float32(self.size) * slope, np.float32)
+
+    def _unmapped(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        return values * np.float32(self.size) + np.float32(self.low)
 
 
 WHITE = Span()
 
 
-def span_of(pixels: NDArray[np.float32], sigma: float) -> Span:
-    """Return [0, 1], or more where the image itself, and not only its noise, goes beyond it.
+def span_of(pixels: NDArray[np.float32], noise: NoiseModel | None) -> Span:
+    """Return black to white, or more where the image itself, and not only its noise, goes beyond.
 
     Parameters
     ----------
     pixels : (H, W, C)
         The image.
-    sigma
-        Its noise level, in the same units.
+    noise
+        Its noise, if it is known.
     """
-    lowest, highest = np.quantile(pixels, [0.001, 0.999])
-    low = min(0.0, float(lowest) + 4 * sigma)
-    high = max(1.0, float(highest) - 4 * sigma)
+    noise = NOISELESS if noise is None else noise
+    black, white = (float(noise.evened(np.array(value))) for value in (0.0, 1.0))
+    evened: NDArray[Any] = noise.evened(pixels)
+    lowest, highest = np.quantile(evened, [0.001, 0.999])
+    low = min(black, float(lowest) + 4 * noise.even_sigma)
+    high = max(white, float(highest) - 4 * noise.even_sigma)
     # Room for what the quantiles and the noise hide, only where [0, 1] is left at all.
     margin = 0.1 * (high - low)
-    low, high = (low - margin if low < 0 else 0.0), (high + margin if high > 1 else 1.0)
-    return Span(low, high - low)
+    low = low - margin if low < black else black
+    high = high + margin if high > white else white
+    return Span(low, high - low, noise)
