@@ -28,7 +28,7 @@ from guided_dip.experiments.dataset import find_scenes, observe, read_clean
 from guided_dip.experiments.methods import METHODS, select_methods
 from guided_dip.images import Picture, to_float, write
 from guided_dip.metrics import psnr
-from guided_dip.noise import estimate_sigma
+from guided_dip.noise import NoiseModel, estimate_sigma
 from guided_dip.runs import load_run
 
 SIDE = 20
@@ -145,7 +145,7 @@ def test_the_noise_is_the_documented_draw(dataset):
     for seed in (0, 1):
         draw = np.random.default_rng(seed).standard_normal(clean.shape)
         expected = (clean + draw * 25 / 255).astype(np.float32)
-        observed = observe(scene, sigma=25 / 255, seed=seed)
+        observed = observe(scene, noise=NoiseModel("gaussian", 25 / 255), seed=seed)
         assert np.allclose(observed.image, expected, atol=1e-7)
         assert observed.image.dtype == np.float32
         assert observed.image.max() > 1 or observed.image.min() < 0  # unclipped
@@ -154,8 +154,8 @@ def test_the_noise_is_the_documented_draw(dataset):
 
 def test_eight_bits_are_clipped_and_rounded(dataset):
     (scene,) = find_scenes(dataset, pairs=False, names=["a"])
-    free = observe(scene, sigma=0.1, seed=0).image
-    observed = observe(scene, sigma=0.1, seed=0, eight_bit=True).image
+    free = observe(scene, noise=NoiseModel("gaussian", 0.1), seed=0).image
+    observed = observe(scene, noise=NoiseModel("gaussian", 0.1), seed=0, eight_bit=True).image
     levels = np.rint(np.clip(free, 0, 1) * 255).astype(np.uint8)
     assert np.array_equal(observed, to_float(levels))
 
@@ -169,7 +169,7 @@ def test_real_pairs_in_both_layouts(tmp_path):
             shutil.copy(source, tmp_path / "two" / f"{name}_{end}.png")
     found = [find_scenes(tmp_path / name, pairs=True) for name in ("one", "two")]
     assert [[scene.name for scene in scenes] for scenes in found] == [["x", "y"]] * 2
-    one, two = (observe(scenes[0], sigma=None, seed=0) for scenes in found)
+    one, two = (observe(scenes[0], noise=None, seed=0) for scenes in found)
     assert one.digest == two.digest
     assert not np.array_equal(one.image, one.clean)
 
@@ -184,7 +184,7 @@ def test_half_a_pair_or_none_is_refused_with_both_layouts(tmp_path, dataset):
             assert word in str(error.value)
     make_picture(tmp_path / "raw/y.png", gray=True)
     with pytest.raises(InputError, match="its shape"):
-        observe(find_scenes(tmp_path, pairs=True)[1], sigma=None, seed=0)
+        observe(find_scenes(tmp_path, pairs=True)[1], noise=None, seed=0)
 
 
 # What every method is given
@@ -211,12 +211,12 @@ def test_all_methods_are_given_identical_arrays(dataset):
 def test_what_is_told(dataset):
     for told, level in ((None, 25), ("exact", 25), ("1.1", 27.5), ("0.5", 12.5)):
         for job in jobs_of(dataset, ["fast", "tv"], told=told):
-            assert job.sigma == pytest.approx(level / 255)
+            assert job.noise.sigma == pytest.approx(level / 255)
             if job.spec:
                 assert job.spec.settings["noise"] == f"gaussian:{level:g}"
     for job in jobs_of(dataset, ["fast", "tv"], told="auto"):
         estimate = estimate_sigma(np.atleast_3d(job.noisy), channel_axis=-1)
-        assert job.sigma == pytest.approx(estimate, rel=1e-3)
+        assert job.noise.sigma == pytest.approx(estimate, rel=1e-3)
         assert job.told != "gaussian:25"
 
 
@@ -224,7 +224,7 @@ def test_real_pairs_are_always_told_an_estimate(tmp_path):
     folder = make_pairs(tmp_path / "pairs")
     jobs = jobs_of(folder, ["dip", "tv"], seeds=2, noise=None)
     assert {(job.method.name, job.seed) for job in jobs} == {("dip", 0), ("dip", 1), ("tv", 0)}
-    assert all(2 / 255 < job.sigma < 30 / 255 for job in jobs)
+    assert all(2 / 255 < job.noise.sigma < 30 / 255 for job in jobs)
     with pytest.raises(InputError, match="try auto"):
         make_benchmark(folder, told="1.1")
 
@@ -266,7 +266,7 @@ def test_a_record_says_what_the_run_was(study):
     assert one.benchmark.dataset == "pictures"
     assert (one.benchmark.noise, one.benchmark.told) == ("gaussian:25", "exact")
     assert (one.oracle, one.steps, one.device) == (False, 6, "cpu")
-    assert one.sigma == pytest.approx(25 / 255)
+    assert one.told == "gaussian:25"
     assert {"python", "torch", "numpy"} <= set(one.versions)
     text = (study / "records.jsonl").read_text()
     assert str(study.parent) not in text
@@ -280,7 +280,7 @@ def test_scores_are_those_of_the_saved_restorations(study, dataset):
             restored = load_run(study / "runs" / name / scene.name / "seed-1").restored
             score = psnr(np.clip(restored, 0, 1), clean, data_range=1.0)
             assert records_of(study)[name, scene.name, 1].psnr == pytest.approx(score, abs=1e-4)
-        noisy = np.clip(observe(scene, sigma=25 / 255, seed=1).image, 0, 1)
+        noisy = np.clip(observe(scene, noise=NoiseModel("gaussian", 25 / 255), seed=1).image, 0, 1)
         score = psnr(noisy, clean, data_range=1.0)
         assert records_of(study)["tv", scene.name, 1].psnr_noisy == pytest.approx(score, abs=1e-4)
 
@@ -607,3 +607,12 @@ def test_damaged_files_are_named(dataset, tmp_path, capsys):
     (out / "benchmark.json").write_text("[]")
     assert bench(out, dataset, *NOISE, *some) == 2
     assert "damaged" in capsys.readouterr().err
+
+
+def test_counted_light_is_added_told_and_made_even_for_all(dataset, tmp_path):
+    chosen = ["--noise", "poisson:20", "--methods", "tv,nlm", "--images", "a"]
+    assert bench(tmp_path / "out", dataset, *chosen) == 0
+    found = records_of(tmp_path / "out").values()
+    assert len(found) == 2
+    assert {record.told for record in found} == {"poisson:20"}
+    assert all(record.psnr > record.psnr_noisy for record in found)

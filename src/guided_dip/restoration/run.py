@@ -211,7 +211,8 @@ class Restoration:
         Returns
         -------
         step, around
-            Seconds a step, and seconds for all that is done besides steps.
+            Seconds a step, with its share of what is done at each restart's end, and seconds for
+            all else.
         """
         with thread_count(self.config.threads), torch.random.fork_rng(devices=[]):
             fit = self._fit()
@@ -222,9 +223,13 @@ class Restoration:
             before = time.perf_counter()
             fit.estimate(1)
             draw = time.perf_counter() - before
-        draws = SNAPSHOTS * SNAPSHOT_DRAWS + self.config.final_draws * self.plan.restarts
         varied = fit.supervision.draws_differ or self.config.flips_and_turns
-        return float(np.median(np.diff(times))), draw * (draws if varied else SNAPSHOTS + 1)
+        final, shown = (self.config.final_draws, SNAPSHOT_DRAWS) if varied else (1, 1)
+        step = float(np.median(np.diff(times)))
+        if self.plan.restarts > 1:
+            step += draw * final * self.plan.restarts / self.plan.steps
+            final = 0
+        return step, draw * (SNAPSHOTS * shown + final)
 
     @cached_property
     def _power(self) -> float:
