@@ -478,7 +478,7 @@ def wait_for(condition):
 def test_a_study_that_was_stopped_ends_with_the_same_page(tmp_path, how, code):
     picture = make_picture(tmp_path / "p.png")
     workers = "2" if how == signal.SIGINT else "1"
-    arguments = ["--image", picture, "--rows", "dip-unet,unet-cosine", *TINY, "--steps", "40"]
+    arguments = ["--image", picture, "--rows", "dip-unet,unet-cosine", *TINY, "--steps", "400"]
     arguments += ["--workers", workers]
     process = start(tmp_path / "stopped", *arguments)
     wait_for(lambda: list((tmp_path / "stopped").glob("runs/**/.partial/metrics.jsonl")))

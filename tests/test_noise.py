@@ -404,7 +404,15 @@ def test_even_noise_is_called_gaussian(sigma, channels):
     assert estimate_noise(noisy, axis) == NoiseModel("gaussian", estimate_sigma(noisy, axis))
 
 
-@pytest.mark.parametrize("peak", [10, 30, 100])
+@pytest.mark.parametrize("sigma", [15 / 255, 25 / 255, 50 / 255])
+def test_even_noise_that_is_cut_off_at_black_is_still_called_gaussian(sigma):
+    clean = np.clip(scene(256, 256, channels=3) - 0.25, 0, 1)
+    clipped = np.rint(add_gaussian_noise(clean, sigma, 8).clip(0, 1) * 255) / 255
+    assert (clipped == 0).mean() > 0.05
+    assert estimate_noise(clipped, -1).kind == "gaussian"
+
+
+@pytest.mark.parametrize("peak", [20, 30, 100])
 def test_counted_light_is_noticed_and_its_gain_estimated(peak):
     clean = np.clip(scene(256, 256), 0.02, 1) * np.linspace(0.1, 1, 256)
     model = estimate_noise(add_noise(clean, NoiseModel("poisson", gain=1 / peak), 6))

@@ -62,6 +62,10 @@ _SMOOTHEST = 0.05  # share of the blocks of one brightness that are believed
 _FEWEST = 48  # blocks believed at one brightness, whatever the share
 _LEVELS = 8  # levels of brightness
 _GROWS = 2.0  # variance of bright parts over that of dark ones, from which on noise grows
+_CLIPPED = 0.001  # share of the values at one extreme that makes it a clipped one
+_NEAR = 2.5  # sigmas from a clipped extreme within which noise may have been cut off
+_GROWS_ELSEWHERE = 1.4  # the same, where levels at a clipped extreme are left out
+_TELLING = 3  # levels, the fewest that tell anything
 _NO_READ = 0.02  # share of the mean variance; less of it is no read noise to speak of
 _UNDER = 0.3  # quantile at which the variance line is laid: texture only ever adds; and 0.3 times
 #               a number of levels is never whole, where two lines would be equally good
@@ -319,6 +323,13 @@ def estimate_noise(
     gain, dark = line.slope * peak, line.offset * peak**2
     if len(levels) < _LEVELS or line.growth < _GROWS:
         return NoiseModel("gaussian", sigma)
+    whole = _unclipped(pixels / peak, levels, sigma / peak)
+    if not whole.all():
+        if whole.sum() < _TELLING:
+            return NoiseModel("gaussian", sigma)
+        # Noise that was cut off grows away from black by itself; does it elsewhere, too?
+        if _line_under(levels[whole], variances[whole]).growth < _GROWS_ELSEWHERE:
+            return NoiseModel("gaussian", sigma)
     # The line holds at the darkest level; black lies below it.
     read = dark - gain * float(levels.min()) * peak
     if read < _NO_READ * sigma**2:
@@ -371,6 +382,18 @@ def estimate_sigma(
         return 0.0
     levels, variances = _smooth_variances(brightness, low, high)
     return peak * math.sqrt(max(_line_under(levels, variances).mean, 0.0))
+
+
+def _unclipped(pixels: Floats, levels: Floats, sigma: float) -> NDArray[np.bool_]:
+    """Tell at which levels of brightness no noise was cut off at black or white.
+
+    Even noise that was cut off at black is weaker there, as if it grew with the light.
+    """
+    whole = np.ones(levels.shape, bool)
+    for extreme in (pixels.min(), pixels.max()):
+        if (pixels == extreme).mean() > _CLIPPED:
+            whole &= np.abs(levels - extreme) > _NEAR * sigma
+    return whole
 
 
 def _checked(image: NDArray[np.floating[Any]], channel_axis: Literal[-1] | None) -> Floats:
