@@ -39,8 +39,8 @@ def efforts() -> str:
     lines = ["| effort | steps at 256x256 | at 1024x1024 | network |", "|---|---|---|---|"]
     for name in EFFORTS:
         config = make_config({"effort": name})
-        small = fill_in(config, pixels=256 * 256)
-        large = fill_in(config, pixels=1024 * 1024)
+        small = fill_in(config, size=(256, 256))
+        large = fill_in(config, size=(1024, 1024))
         network = ", ".join(
             f"{key} {value}" for key, value in (small.backbone_options or {}).items()
         )

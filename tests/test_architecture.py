@@ -14,7 +14,10 @@ ROOT = Path(guided_dip.__file__).parent
 # A room may import rooms of lower layers, and the rooms of its own layer to its left.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "seeds", "files"),
-    ("diffusion", "guidance", "operators", "noise", "metrics", "backbones", "images", "residual"),
+    (
+        *("diffusion", "guidance", "operators", "clipping", "noise", "grain"),
+        *("metrics", "backbones", "images", "residual"),
+    ),
     ("supervision", "stopping", "optimizers"),
     ("fit", "engine"),
     ("config", "result", "tiling", "restoration"),

@@ -39,6 +39,7 @@ NARROW: dict[str, tuple[str, dict[str, object]]] = {
     "unet-no-skip": ("unet", {"widths": (4, 6), "skip_levels": ()}),
     "segnet": ("segnet", {"widths": (3, 4, 5)}),
     "normfree": ("normfree", {"width": 6, "scales": 2}),
+    "normfree-sigmoid": ("normfree", {"width": 6, "scales": 2, "final": "sigmoid"}),
     "normfree-linear": ("normfree", {"width": 4, "scales": 1, "final": "linear"}),
     "normfree-residual": ("normfree", {"width": 4, "scales": 3, "final": "residual"}),
     "skip": ("skip", {"width": 6, "scales": 3, "skip_channels": 2}),
@@ -196,7 +197,7 @@ def test_every_size_comes_back(
 @narrow
 def test_outputs_lie_in_the_promised_range(variant: str) -> None:
     out = make(variant)(draw(variant, (32, 32)) * 100)
-    if variant in ("segnet", "skip-plain", "normfree-linear", "normfree-residual"):
+    if variant in ("segnet", "skip-plain", "normfree", "normfree-linear", "normfree-residual"):
         assert out.min() < 0
     else:
         assert 0 <= out.min() < out.max() <= 1
@@ -607,9 +608,26 @@ def test_normfree_has_the_number_of_parameters_its_description_gives(
     def conv(entry: int) -> int:
         return entry * width * 9 + width
 
-    expected = conv(channels) + scales * (2 * conv(width) + conv(2 * width) + conv(width))
+    expected = conv(channels) + scales * 4 * conv(width)
     expected += width * channels + channels
     assert count(NormFree(channels, in_channels=channels, width=width, scales=scales)) == expected
+
+
+def test_normfree_learns_on_where_it_is_all_black() -> None:
+    y = torch.rand(1, 3, 8, 8, generator=seeded())
+    gradients = {}
+    for final in ("leaky-sigmoid", "sigmoid"):
+        torch.manual_seed(0)
+        network = NormFree(width=4, scales=1, final=final)
+        assert network.head.bias is not None
+        nn.init.constant_(network.head.bias, -200.0)
+        out = network(y)
+        assert out.max() <= 0
+        F.mse_loss(out, y).backward()
+        assert network.head.bias.grad is not None
+        gradients[final] = float(network.head.bias.grad.abs().max())
+    assert gradients["sigmoid"] == 0
+    assert gradients["leaky-sigmoid"] > 1e-3
 
 
 def test_normfree_with_a_dead_head_returns_its_input_where_it_is_residual() -> None:
@@ -624,7 +642,7 @@ def test_normfree_with_a_dead_head_returns_its_input_where_it_is_residual() -> N
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"final": "tanh"}, "final cannot be 'tanh': one of: sigmoid, linear, residual"),
+        ({"final": "tanh"}, "final cannot be 'tanh': one of: leaky-sigmoid, sigmoid"),
         ({"final": "residual", "in_channels": 4}, "needs in_channels equal to channels"),
         ({"width": 0}, "width must be a whole number of at least 1"),
         ({"scales": 1.5}, "scales must be a whole number"),

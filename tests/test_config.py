@@ -200,12 +200,12 @@ def test_a_missing_file(tmp_path):
         load(tmp_path / "none.yaml")
 
 
-def filled(pixels=128 * 128, **settings):
-    return fill_in(make_config(settings), pixels=pixels)
+def filled(side=128, **settings):
+    return fill_in(make_config(settings), size=(side, side))
 
 
 def test_steps_fall_with_size():
-    steps = [filled(side * side).steps for side in (16, 256, 300, 512, 1024)]
+    steps = [filled(side, patch=0).steps for side in (16, 256, 300, 512, 1024)]
     assert steps[0] == steps[1] == 800 > steps[2]
     assert steps == sorted(steps, reverse=True)
     assert filled(steps=7).steps == 7
@@ -220,22 +220,59 @@ def test_effort_is_a_dial():
 
 
 def test_many_steps_are_several_fits():
-    usual = filled(256 * 256).steps // filled(256 * 256).restarts
+    usual = filled(256).steps // filled(256).restarts
     for times in (1, 2, 3):
-        assert filled(256 * 256, steps=times * usual).restarts == times
-    assert filled(256 * 256, steps=times * usual, restarts=1).restarts == 1
+        assert filled(256, steps=times * usual).restarts == times
+    assert filled(256, steps=times * usual, restarts=1).restarts == 1
     assert filled(steps=3).restarts == 1
     assert filled(supervision="observation").restarts == 1
 
 
-@given(st.integers(1, 5000), st.integers(100, 10**6), st.floats(0.01, 0.5))
-def test_rates_carry_a_fit_equally_far_whatever_its_steps(steps, pixels, sigma):
-    config = fill_in(make_config({"steps": steps}), pixels=pixels, sigma=sigma)
-    fit = config.steps / config.restarts / min(1.0, 65536 / pixels) ** 0.4
+@given(st.integers(1, 5000), st.integers(10, 1000), st.floats(0.01, 0.5), st.sampled_from([0, 5]))
+def test_rates_carry_a_fit_equally_far_whatever_its_steps(steps, side, sigma, patch):
+    given = {"steps": steps, "patch": patch, "count": 4}
+    config = fill_in(make_config(given), size=(side, side), sigma=sigma)
+    work = config.steps / ((1 + side**2 / patch**2) / 2 if patch else 1)
+    fit = work / config.restarts / min(1.0, 65536 / side**2) ** 0.4
     way = fit * config.muon_learning_rate
     expected = 400 * 0.02 / max(1.0, sigma * 255 / 25) ** 0.5
-    assert way == pytest.approx(expected) or (fit < 200 and config.muon_learning_rate == 0.04)
+    largest = 0.02 if patch else 0.04
+    assert config.muon_learning_rate <= largest
+    assert way == pytest.approx(expected) or config.muon_learning_rate == largest
     assert config.muon_learning_rate / config.learning_rate == pytest.approx(0.02 / 3e-3)
+
+
+@pytest.mark.parametrize(
+    ("size", "side"),
+    [((512, 512), 256), ((256, 300), 128), ((200, 900), 96), ((191, 900), 0), ((16, 16), 0)],
+)
+def test_squares_are_half_the_image_if_that_is_large_enough(size, side):
+    assert fill_in(make_config(), size=size).patch == side
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"supervision": "observation"},
+        {"supervision": "observation-guides"},
+        {"backbone": "unet"},
+        {"stopping": "es-wmv"},
+        {"output_average": 0.9},
+        {"patch": 0},
+    ],
+)
+def test_where_nothing_is_fitted_to_squares(settings):
+    assert filled(256, **settings).patch == 0
+    assert filled(256).patch == 128
+
+
+def test_squares_make_for_more_steps_of_the_same_work():
+    plain, squares = filled(256, patch=0), filled(256)
+    assert (plain.steps, plain.restarts) == (800, 2)
+    # two of five guides, whose steps cost a quarter
+    assert squares.steps == round(800 * (0.6 + 0.4 * 4))
+    assert squares.restarts == 2
+    assert squares.muon_learning_rate == pytest.approx(plain.muon_learning_rate)
 
 
 def test_given_rates_stay():
@@ -252,7 +289,7 @@ def test_the_network_of_an_effort_goes_with_its_backbone_and_supervision():
 
 def test_filling_in_twice_changes_nothing():
     once = filled(effort="fast")
-    assert fill_in(once, pixels=5) == once
+    assert fill_in(once, size=(500, 500)) == once
 
 
 @pytest.mark.parametrize("supervision", ["observation", "observation-guides", "clean-guides"])

@@ -5,12 +5,20 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from guided_dip.diffusion import make_schedule, timestep_of
 from guided_dip.errors import InputError
-from guided_dip.guidance import SUPERVISIONS, Plan, Stage, iterations, make_plan, timesteps
+from guided_dip.guidance import (
+    SUPERVISIONS,
+    Patches,
+    Plan,
+    Stage,
+    iterations,
+    make_plan,
+    timesteps,
+)
 
 COSINE = make_schedule("cosine", lower_clip=1e-4)
 LINEAR = make_schedule("linear", lower_clip=1e-4)
@@ -202,3 +210,51 @@ def test_restarts_share_the_steps_and_have_the_same_guides(steps, restarts, supe
 def test_a_plan_is_carried_out_at_least_once():
     with pytest.raises(InputError, match="restarts is 0"):
         make_plan("observation", COSINE, steps=5, count=1, restarts=0)
+
+
+# Patches
+
+
+@settings(max_examples=50)
+@given(
+    st.integers(0, 3000),
+    st.integers(1, 7),
+    st.integers(0, 8),
+    st.integers(1, 64),
+    st.sampled_from([1 / 255, 25 / 255]),
+    st.integers(1, 3),
+)
+def test_the_first_guides_are_fitted_to_squares(steps, count, guides, side, sigma, restarts):
+    patches = Patches(side, guides, 64 * 64)
+    options = {"steps": steps, "count": count, "sigma": sigma, "restarts": restarts}
+    plan = make_plan("recorrupted-guides", COSINE, **options, patches=patches)
+    whole = make_plan("recorrupted-guides", COSINE, **options)
+    assert plan.steps == steps
+    few = min(guides, count - 1)
+    for k, (stage, plain) in enumerate(zip(plan, whole, strict=True)):
+        assert (stage.t, stage.sigma, stage.a) == (plain.t, plain.sigma, plain.a)
+        on_square = k % count < few
+        assert stage.patch == (side if on_square else None)
+        assert stage.work == (side**2 / 64**2 if on_square else 1.0)
+        assert (plain.patch, plain.work) == (None, 1.0)
+
+
+def test_the_work_is_shared_as_steps_would_be():
+    options = {"count": 5, "sigma": 25 / 255}
+    whole = make_plan("recorrupted-guides", COSINE, steps=4000, **options)
+    patches = Patches(128, 2, 256 * 256)
+    plan = make_plan("recorrupted-guides", COSINE, steps=9000, **options, patches=patches)
+    work = plan.work_done(plan.steps)
+    for stage, plain in zip(plan, whole, strict=True):
+        assert stage.steps * stage.work / work == pytest.approx(plain.steps / 4000, abs=2e-3)
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.sampled_from([0.1, 0.25, 1.0])), max_size=5))
+def test_work_and_steps_are_inverse(parts):
+    plan = Plan("observation", "cosine", tuple(Stage(n, work=w) for n, w in parts))
+    costs = [w for n, w in parts for _ in range(n)]
+    for steps in range(len(costs) + 1):
+        assert plan.work_done(steps) == pytest.approx(sum(costs[:steps]))
+        assert plan.steps_for(plan.work_done(steps)) == steps
+    assert plan.steps_for(sum(costs) + 1) == len(costs)
+    assert plan.work_done(len(costs) + 9) == pytest.approx(sum(costs))

@@ -481,7 +481,8 @@ def test_a_nearly_clean_picture_comes_back_nearly_unchanged():
 
 def test_a_good_fit_is_kept_whole():
     options = {"backbone_options": {"width": 16, "scales": 3}, "steps": 300}
-    result = restore(noisy((64, 64)), noise="gaussian:25", **{**TINY, **options})
+    image = noisy((64, 64), dtype=np.float32)
+    result = restore(image, noise="gaussian:25", **{**TINY, **options})
     assert result.residual.ratio < 1
     assert result.note == ""
 
@@ -547,3 +548,97 @@ def test_a_spread_is_told_in_the_image_s_units():
     step = np.full_like(values, 1e-3)
     moved = span.from_fit(values + step) - span.from_fit(values)
     assert span.spread_from_fit(step, values) == pytest.approx(moved, rel=0.05)
+
+
+# Squares
+
+
+def on_squares(**settings):
+    image = noisy((40, 56, 3), dtype=np.float32)
+    options = TINY | {"steps": 30, "patch": 16, "patch_guides": 2, "count": 3}
+    return restore(image, noise="gaussian:25", **(options | settings))
+
+
+def test_squares_first_and_the_whole_image_then():
+    clean = picture((40, 56, 3)).astype(np.float32)
+    result = on_squares(clean=clean)
+    assert [stage.patch for stage in result.plan] == [16, 16, None]
+    assert len(result.records) == 30
+    assert result.image.shape == (40, 56, 3)
+    assert all(np.isfinite(record.psnr) for record in result.records)
+    assert on_squares().image.tobytes() == result.image.tobytes()
+    assert on_squares(patch=0).image.tobytes() != result.image.tobytes()
+    # pictures on the way are of the whole image, evenly over the work
+    assert all(pixels.shape == (40, 56, 3) for _, pixels in result.snapshots)
+    assert result.snapshots[-1][0] == 29
+
+
+def test_squares_larger_than_the_image_are_refused():
+    with pytest.raises(InputError, match=r"patch \(41\) is larger than the image of 56x40"):
+        on_squares(patch=41)
+
+
+def test_squares_and_missing_pixels():
+    image = noisy((40, 56, 3), dtype=np.float32)
+    image[3, 4] = np.nan
+    options = TINY | {"noise": "gaussian:25", "nan_as_missing": True}
+    with pytest.raises(InputError, match="leave out patch"):
+        restore(image, patch=16, **options)
+    assert restore(image, **options).config.patch == 0
+
+
+def test_the_foretold_time_knows_squares_from_the_whole():
+    image = noisy((64, 64, 3), dtype=np.float32)
+    options = TINY | {"noise": "gaussian:25", "count": 2, "patch_guides": 1, "steps": 200}
+    options["backbone_options"] = {"width": 24, "scales": 2}
+    few, many = (
+        prepare(image, make_config(options | {"patch": side})).pace()[0] for side in (64, 16)
+    )
+    assert many < few
+
+
+# Clipping
+
+
+def dark(sigma=25 / 255, side=48):
+    """A picture that is black in half, and what a camera would keep of it."""
+    clean = np.clip(picture((side, side, 3)) - 0.5, 0, 1).astype(np.float32) * 0.6
+    draw = np.random.default_rng(0).standard_normal(clean.shape)
+    return clean, np.clip(clean + sigma * draw, 0, 1).astype(np.float32)
+
+
+def test_clipped_noise_leaves_no_haze():
+    clean, image = dark()
+    options = {"backbone_options": {"width": 16, "scales": 2}, "steps": 200, "threads": 1}
+    result = restore(image, clean=clean, noise="gaussian:25", **options)
+    black = clean == 0
+    assert image[black].mean() == pytest.approx(25 / 255 / np.sqrt(2 * np.pi), rel=0.05)
+    assert abs(result.image[black].mean()) < 0.012
+    assert result.scores.psnr > result.scores_before.psnr + 12
+
+
+def test_the_span_corrects_for_clipping():
+    _, image = dark()
+    noise = NoiseModel("gaussian", 25 / 255)
+    span = span_of(image, noise)
+    assert span.clipping is not None
+    assert span.clipping.low == 0
+    assert np.isinf(span.clipping.high)
+    haze = np.full((2, 2, 3), 25 / 255 / np.sqrt(2 * np.pi), np.float32)
+    np.testing.assert_allclose(span.from_fit(haze), 0, atol=1e-3)
+    np.testing.assert_allclose(span.from_fit(haze + 0.5), haze + 0.5, atol=1e-5)
+    share = span.local_share(image)
+    assert share.dtype == np.float32
+    assert share.min() < 0.65 < 0.9 < share.max()
+    spread = span.spread_from_fit(np.full_like(haze, 0.01), haze + 0.02)
+    assert (spread > 0.01).all()
+    whole = span_of(picture().astype(np.float32), noise)
+    assert whole.clipping is None
+    assert whole.local_share(image) is None
+
+
+def test_counted_light_ends_at_black_by_itself():
+    clean = picture((40, 40, 1)) * 0.2
+    counted = add_noise(clean, NoiseModel("poisson", gain=1 / 20), seed=0).astype(np.float32)
+    assert (counted == 0).mean() > 0.01
+    assert span_of(counted, NoiseModel("poisson", gain=1 / 20)).clipping is None

@@ -7,7 +7,7 @@ import torch
 
 from guided_dip.diffusion import forward, forward_from_observation, make_schedule
 from guided_dip.errors import InputError
-from guided_dip.guidance import make_plan
+from guided_dip.guidance import Patches, make_plan
 from guided_dip.seeds import normal
 from guided_dip.supervision import (
     RecorruptedGuides,
@@ -113,3 +113,41 @@ def test_recorruption_needs_noise(sigma):
     plan = make_plan("recorrupted-guides", SCHEDULE, steps=10, count=2, sigma=0.1)
     with pytest.raises(InputError, match="noise level above 0"):
         RecorruptedGuides(Y, plan, sigma=sigma, seed=0)
+
+
+def test_recorruption_of_squares():
+    patches = Patches(4, 1, Y[0, 0].numel())
+    plan = make_plan("recorrupted-guides", SCHEDULE, steps=400, count=2, sigma=0.1, patches=patches)
+    supervision = RecorruptedGuides(Y, plan, sigma=0.1, seed=0)
+    height, width = Y.shape[-2:]
+    corners = set()
+    for step in range(300):
+        pair = supervision.pair(0, step)
+        rows, columns = pair.window
+        y = Y[..., rows, columns]
+        assert pair.input.shape == pair.target.shape == y.shape == (*Y.shape[:2], 4, 4)
+        a = plan.stages[0].a
+        torch.testing.assert_close(
+            (pair.input - y) / a, (y - pair.target) * a, rtol=1e-3, atol=1e-5
+        )
+        corners.add((rows.start, columns.start))
+    # every place, the borders as well
+    assert len(corners) == min(300, (height - 3) * (width - 3)) or len(corners) > 100
+    assert {top for top, _ in corners} == set(range(height - 3))
+    assert {left for _, left in corners} == set(range(width - 3))
+    assert supervision.pair(1, 300).window is None
+    assert supervision.pair(1, 300).input.shape == Y.shape
+    assert supervision.final_input(0, 0).shape == Y.shape
+
+
+def test_recorruption_is_as_strong_as_the_noise_at_each_pixel():
+    share = torch.linspace(0.3, 1, Y.shape[-1]).expand_as(Y)
+    plan = make_plan("recorrupted-guides", SCHEDULE, steps=10, count=2, sigma=0.1)
+    even = RecorruptedGuides(Y, plan, sigma=0.1, seed=0)
+    uneven = RecorruptedGuides(Y, plan, sigma=0.1, seed=0, share=share)
+    for one, other in (
+        (even.pair(0, 0).input, uneven.pair(0, 0).input),
+        (even.pair(1, 9).target, uneven.pair(1, 9).target),
+        (even.final_input(1, 3), uneven.final_input(1, 3)),
+    ):
+        torch.testing.assert_close((one - Y) * share, other - Y)

@@ -43,6 +43,11 @@ class Config(BaseModel):
         "white) or poisson-gaussian:GAIN,READ (of 255)",
     )
 
+    grain: Literal["auto", "white", "correlated"] = Field(
+        "auto",
+        description="whether the noise of neighbouring pixels is correlated, as cameras and "
+        "compression make it; auto: found out if noise is auto, else white",
+    )
     nan_as_missing: bool = Field(
         False, description="take NaN and infinite pixels as missing, and fill them in"
     )
@@ -68,6 +73,13 @@ class Config(BaseModel):
     )
     a_start: Positive = Field(2.0, description="recorruption strength of the first guide")
     a_end: Positive = Field(0.5, description="recorruption strength of the last guide")
+    patch: int | None = Field(
+        None,
+        ge=0,
+        description="side of the random squares that the first recorrupted guides are fitted to, "
+        "which makes for more steps in the same time; 0: the whole image; None: by size",
+    )
+    patch_guides: int = Field(2, ge=0, description="number of guides fitted to such squares")
 
     # The network
     backbone: str = Field(
@@ -184,8 +196,10 @@ _AUTHOR: dict[str, Any] = {
 # further on it learns the noise. In more steps they are smaller, so that the way is as long.
 _RATE, _MUON_RATE = 3e-3, 0.02
 _STEPS, _SIGMA = 400, 25 / 255
-_LARGEST = 2.0  # times these rates, in fewer steps
+_LARGEST = 2.0  # times these rates, in fewer steps; on squares more of it would diverge
 _FIT_STEPS = 400  # of a fit at 256 x 256 pixels; twice as many are better spent on a second one
+# The smallest squares to fit to, and what their side is a multiple of, in pixels.
+_SMALLEST_PATCH, _PATCH_MULTIPLE = 96, 32
 
 # Plain DIP's own procedure (Ulyanov et al., CVPR 2018, denoising), for every supervision whose
 # network is fed with z; the defaults of `Config` are those of recorrupted guides.
@@ -284,9 +298,12 @@ def dump(config: Config) -> str:
 
 @dataclass(frozen=True)
 class Effort:
-    """What an effort fills in: iterations at 256 x 256 pixels, and the network's options."""
+    """What an effort fills in: the work at 256 x 256 pixels, and the network's options.
 
-    steps: int
+    The work is the number of iterations, those on a square counted by its share of the pixels.
+    """
+
+    work: int
     normfree: dict[str, Any]
 
 
@@ -297,28 +314,34 @@ _EFFORTS = {
 }
 
 
-def fill_in(config: Config, *, pixels: int, sigma: float | None = None) -> Config:
+def fill_in(config: Config, *, size: tuple[int, int], sigma: float | None = None) -> Config:
     """Return the config with what effort, image size and noise level leave open filled in.
 
     Parameters
     ----------
     config
         Settings.
-    pixels
-        Number of pixels of the image. Larger images need fewer iterations, since each shows the
-        network more of the same.
+    size
+        Height and width of the image in pixels. Larger images need fewer iterations, since each
+        shows the network more of the same.
     sigma
         Noise level in the fit's units; None if it is not known, or of no account.
     """
     effort = _EFFORTS[config.effort]
-    shrink = min(1.0, 256 * 256 / pixels) ** 0.4
+    shrink = min(1.0, 256 * 256 / math.prod(size)) ** 0.4
     own_network = config.backbone == "normfree" and config.supervision == "recorrupted-guides"
+    patch = _patch(config, size) if config.patch is None else config.patch
+    # Guides share the work about evenly; a step on a square is little of it.
+    on_squares = min(config.patch_guides, config.count - 1) / config.count if patch else 0.0
+    steps_a_work = 1 + on_squares * (math.prod(size) / max(1, patch) ** 2 - 1)
     usual = max(1.0, _FIT_STEPS * shrink)
-    steps = config.steps or max(1, round(effort.steps * shrink))
+    steps = config.steps or max(1, round(effort.work * shrink * steps_a_work))
+    work = steps / steps_a_work
     recorrupted = config.supervision == "recorrupted-guides"
-    restarts = config.restarts or (max(1, round(steps / usual)) if recorrupted else 1)
-    share = _rate_share(steps / restarts / shrink, sigma)
+    restarts = config.restarts or (max(1, round(work / usual)) if recorrupted else 1)
+    share = min(_rate_share(work / restarts / shrink, sigma), 1.0 if patch else _LARGEST)
     filled: dict[str, Any] = {
+        "patch": patch,
         "steps": steps,
         "restarts": restarts,
         "backbone_options": effort.normfree if own_network else {},
@@ -329,15 +352,24 @@ def fill_in(config: Config, *, pixels: int, sigma: float | None = None) -> Confi
     return config.replace(**missing)
 
 
+def _patch(config: Config, size: tuple[int, int]) -> int:
+    """Return the side of the squares to fit to: half the image's, if it is large enough."""
+    plain = config.stopping == "none" and not config.output_average
+    if config.supervision != "recorrupted-guides" or config.backbone != "normfree" or not plain:
+        return 0
+    side = min(size) // 2 // _PATCH_MULTIPLE * _PATCH_MULTIPLE
+    return side if side >= _SMALLEST_PATCH else 0
+
+
 def _rate_share(steps: float, sigma: float | None) -> float:
     """Return what part of the usual peak rates goes the right way in so many steps.
 
     Parameters
     ----------
     steps
-        Those of an image of 256 x 256 pixels.
+        Those of an image of 256 x 256 pixels, on all of it.
     sigma
         Noise level; strong noise is learned sooner, so the way is shorter.
     """
     stronger = 1.0 if sigma is None else max(1.0, sigma / _SIGMA)
-    return min(_LARGEST, _STEPS / math.sqrt(stronger) / steps)
+    return _STEPS / math.sqrt(stronger) / steps

@@ -24,7 +24,7 @@ from guided_dip.backbones import reset_batchnorm
 from guided_dip.guidance import Plan
 from guided_dip.operators import Operator, identity
 from guided_dip.optimizers import make_optimizers
-from guided_dip.supervision import Supervision
+from guided_dip.supervision import Supervision, Window
 
 WARM_UP = 0.1  # of the run, under the linear schedule
 TURNS = 8  # four quarter turns, with and without a flip
@@ -72,6 +72,8 @@ class Step:
     output : (1, C, H, W) tensor
         The network's raw output: of the step's own forward pass (``measure="before"``), or of a
         second one after the update (``"after"``).
+    window
+        Rows and columns of the image which that output shows; None for all.
     """
 
     index: int
@@ -79,6 +81,7 @@ class Step:
     loss: Tensor
     learning_rate: float
     output: Tensor
+    window: Window | None = None
 
 
 def turn(image: Tensor, k: int) -> Tensor:
@@ -262,7 +265,8 @@ class Fit:
         s = self.settings
         member = bisect_right(self._ends, index)
         first, end = self._ends[member - 1], self._ends[member]
-        progress = (index - first) / max(1, end - first - 1)
+        done, now, last = (self.plan.work_done(n) for n in (first, index, end - 1))
+        progress = (now - done) / ((last - done) or 1.0)
 
         def rate(peak: float) -> float:
             return learning_rate_at(s.learning_rate_schedule, peak, progress) * self.rate_factor
@@ -290,7 +294,7 @@ class Fit:
 
         self._update_averages(output.detach())
         measured = output.detach() if s.measure == "before" else self._run(pair.input)
-        return Step(index, stage_index, loss.detach(), rate, measured)
+        return Step(index, stage_index, loss.detach(), rate, measured, pair.window)
 
     def _update_averages(self, output: Tensor) -> None:
         s = self.settings

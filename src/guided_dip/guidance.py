@@ -11,6 +11,10 @@ visited from most to least noisy; ``count = 1`` means [end].
 
 and the last stage takes what rounding left over, so that ``sum n_i = n`` exactly.
 
+*Patches.* The first guides of a recorrupted plan may be fitted to random squares of the image
+instead of the whole: a step then costs only the square's share of the pixels, its *work*, and the
+guide gets as many more steps, so that it is the work which is shared as above.
+
 *Recorrupted guides* are planned by their recorruption strength ``a`` instead of their timestep.
 Continuing the forward process from an observation of noise level ``sigma`` to timestep ``t``
 gives ``y + a_t * eta`` with ``eta ~ N(0, sigma^2)`` and ``a_t = sqrt(sigma_t^2 / sigma^2 - 1)``,
@@ -55,12 +59,42 @@ class Stage:
         Noise level of the guide in [0, 1] units; None for plain DIP with an unknown noise level.
     a
         Recorruption strength; None unless the supervision is ``recorrupted-guides``.
+    patch
+        Side in pixels of the random squares it is fitted to; None for the whole image.
+    work
+        What a step costs, in steps on the whole image.
     """
 
     steps: int
     t: int | None = None
     sigma: float | None = None
     a: float | None = None
+    patch: int | None = None
+    work: float = 1.0
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Fit the first guides to random squares of the image.
+
+    Attributes
+    ----------
+    side
+        Of the squares, in pixels.
+    guides
+        Number of guides; at least one is always left to the whole image.
+    pixels
+        Number of pixels of the whole image.
+    """
+
+    side: int
+    guides: int
+    pixels: int
+
+    @property
+    def work(self) -> float:
+        """What a step on a square costs, in steps on the whole image."""
+        return self.side**2 / self.pixels
 
 
 @dataclass(frozen=True)
@@ -97,6 +131,26 @@ class Plan:
             starts.append(at)
             at += stage.steps
         return tuple(starts)
+
+    def work_done(self, steps: int) -> float:
+        """Return what the first `steps` steps cost, in steps on the whole image."""
+        work = 0.0
+        for stage in self.stages:
+            taken = min(steps, stage.steps)
+            work += taken * stage.work
+            steps -= taken
+        return work
+
+    def steps_for(self, work: float) -> int:
+        """Return how many steps cost at least `work`, in steps on the whole image."""
+        steps = 0
+        for stage in self.stages:
+            wanted = math.ceil(work / stage.work - 1e-9)
+            if wanted <= stage.steps:
+                return steps + max(0, wanted)
+            steps += stage.steps
+            work -= stage.steps * stage.work
+        return steps
 
     def __iter__(self) -> Iterator[Stage]:
         return iter(self.stages)
@@ -143,7 +197,9 @@ def timesteps(start: int, end: int, count: int) -> tuple[int, ...]:
     return tuple(end + (start - end) * k // (count - 1) for k in reversed(range(count)))
 
 
-def iterations(steps: int, betas: Sequence[float], scale: float) -> tuple[int, ...]:
+def iterations(
+    steps: int, betas: Sequence[float], scale: float, works: Sequence[float] | None = None
+) -> tuple[int, ...]:
     """Return the iteration generator's share of `steps` for each guide.
 
     Parameters
@@ -154,6 +210,8 @@ def iterations(steps: int, betas: Sequence[float], scale: float) -> tuple[int, .
         Noise rate of each guide, in the order in which they are visited.
     scale
         ``c``: 0 shares equally, larger values favour the less noisy guides.
+    works
+        What a step costs at each guide, where it is the work that is shared; None for all alike.
 
     Raises
     ------
@@ -167,7 +225,10 @@ def iterations(steps: int, betas: Sequence[float], scale: float) -> tuple[int, .
     if not betas:
         raise InputError("there is no guide to spend iterations on")
     lowest = min(betas)  # shifting the exponent changes no weight and keeps exp() from vanishing
-    weights = [math.exp(-scale * (beta - lowest)) for beta in betas]
+    weights = [
+        math.exp(-scale * (beta - lowest)) / work
+        for beta, work in zip(betas, works or [1.0] * len(betas), strict=True)
+    ]
     total = math.fsum(weights)
     shares = [math.floor(steps * w / total) for w in weights[:-1]]
     return (*shares, steps - sum(shares))
@@ -191,6 +252,7 @@ def make_plan(
     a_start: float = 2.0,
     a_end: float = 0.5,
     restarts: int = 1,
+    patches: Patches | None = None,
 ) -> Plan:
     """Build the plan of a fit.
 
@@ -214,6 +276,8 @@ def make_plan(
         Recorruption strengths of the first and last guide (recorrupted guides).
     restarts
         How often the whole is done anew; the steps are shared evenly.
+    patches
+        Squares to which the first recorrupted guides are fitted; None for none.
 
     Raises
     ------
@@ -231,7 +295,15 @@ def make_plan(
     shares = [steps // restarts + (k < steps % restarts) for k in range(restarts)]
     parts = {
         share: _stages(
-            supervision, schedule, share, count, (start, end), scale, sigma, (a_start, a_end)
+            supervision,
+            schedule,
+            share,
+            count,
+            (start, end),
+            scale,
+            sigma,
+            (a_start, a_end),
+            patches,
         )
         for share in set(shares)
     }
@@ -248,6 +320,7 @@ def _stages(
     scale: float | None,
     sigma: float | None,
     strengths: tuple[float, float],
+    patches: Patches | None,
 ) -> tuple[Stage, ...]:
     """Plan one restart."""
     if supervision == "observation":
@@ -255,7 +328,8 @@ def _stages(
     if scale is None:
         scale = DEFAULT_SCALE.get(schedule.name, 0.0)
     if supervision == "recorrupted-guides":
-        return _recorrupted(schedule, steps, count, scale, _known(sigma, supervision), *strengths)
+        known = _known(sigma, supervision)
+        return _recorrupted(schedule, steps, count, scale, known, *strengths, patches)
     times = timesteps(*span, count)
     for t in times:
         check_timestep(schedule, t)
@@ -284,6 +358,7 @@ def _recorrupted(
     sigma: float,
     a_start: float,
     a_end: float,
+    patches: Patches | None,
 ) -> tuple[Stage, ...]:
     """Plan by recorruption strength, at timesteps where the schedule resolves them."""
     if not (math.isfinite(a_start) and a_start >= a_end > 0):
@@ -295,21 +370,24 @@ def _recorrupted(
         raise InputError("a noise level of 0 leaves nothing to recorrupt: give a level above 0")
     first = timestep_of(sigma * math.sqrt(1 + a_start**2), schedule)
     last = timestep_of(sigma * math.sqrt(1 + a_end**2), schedule)
+    few = min(patches.guides, count - 1) if patches else 0  # on squares
+    sides = [patches.side if patches and k < few else None for k in range(count)]
+    works = [patches.work if patches and k < few else 1.0 for k in range(count)]
     if last > 0 and count > 1 and first - last + 1 >= count:
         times = timesteps(first, last, count)
-        shares = iterations(steps, [float(schedule.beta[t]) for t in times], scale)
+        shares = iterations(steps, [float(schedule.beta[t]) for t in times], scale, works)
         levels = [float(schedule.sigma[t]) for t in times]
         return tuple(
-            Stage(n, t, level, recorruption(level, sigma))
-            for n, t, level in zip(shares, times, levels, strict=True)
+            Stage(n, t, level, recorruption(level, sigma), side, work)
+            for n, t, level, side, work in zip(shares, times, levels, sides, works, strict=True)
         )
     # Noise below what the schedule resolves (or a constant strength): no timesteps to weigh by, so
     # the strengths are spaced geometrically and share the budget equally.
-    shares = iterations(steps, [0.0] * max(count, 0), 0.0)
+    shares = iterations(steps, [0.0] * max(count, 0), 0.0, works)
     ratio = (a_end / a_start) ** (1 / (count - 1)) if count > 1 else 1.0
     first_a = a_start if count > 1 else a_end
     strengths = [first_a * ratio**k for k in range(count)]
     return tuple(
-        Stage(n, None, sigma * math.sqrt(1 + a**2), a)
-        for n, a in zip(shares, strengths, strict=True)
+        Stage(n, None, sigma * math.sqrt(1 + a**2), a, side, work)
+        for n, a, side, work in zip(shares, strengths, sides, works, strict=True)
     )

@@ -39,6 +39,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from guided_dip.clipping import find_clipping
 from guided_dip.errors import InputError, choices, quoted
 
 __all__ = [
@@ -65,6 +66,8 @@ _GROWS = 2.0  # variance of bright parts over that of dark ones, from which on n
 _CLIPPED = 0.001  # share of the values at one extreme that makes it a clipped one
 _NEAR = 2.5  # sigmas from a clipped extreme within which noise may have been cut off
 _GROWS_ELSEWHERE = 1.4  # the same, where levels at a clipped extreme are left out
+_ROUNDS = 8  # of reckoning back from clipped noise
+_WEAKENED = 0.65  # of the noise, below which a level says too little of it
 _TELLING = 3  # levels, the fewest that tell anything
 _NO_READ = 0.02  # share of the mean variance; less of it is no read noise to speak of
 _UNDER = 0.3  # quantile at which the variance line is laid: texture only ever adds; and 0.3 times
@@ -321,20 +324,41 @@ def estimate_noise(
     levels, variances = _smooth_variances(*_spectra(pixels / peak))
     line = _line_under(levels, variances)
     gain, dark = line.slope * peak, line.offset * peak**2
-    if len(levels) < _LEVELS or line.growth < _GROWS:
-        return NoiseModel("gaussian", sigma)
     whole = _unclipped(pixels / peak, levels, sigma / peak)
     if not whole.all():
-        if whole.sum() < _TELLING:
-            return NoiseModel("gaussian", sigma)
-        # Noise that was cut off grows away from black by itself; does it elsewhere, too?
-        if _line_under(levels[whole], variances[whole]).growth < _GROWS_ELSEWHERE:
-            return NoiseModel("gaussian", sigma)
+        # Noise that was cut off is weaker at the ends, as if it grew with the light; does it grow
+        # elsewhere, too?
+        elsewhere = _line_under(levels[whole], variances[whole]) if whole.any() else line
+        if whole.sum() < _TELLING or elsewhere.growth < _GROWS_ELSEWHERE:
+            before = _before_clipping(pixels, levels * peak, variances * peak**2, sigma)
+            # Clipping only ever weakens noise.
+            read = elsewhere.mean if whole.sum() >= _TELLING else line.mean
+            return NoiseModel("gaussian", max(before, peak * math.sqrt(max(read, 0.0))))
+    if len(levels) < _LEVELS or line.growth < _GROWS:
+        return NoiseModel("gaussian", sigma)
     # The line holds at the darkest level; black lies below it.
     read = dark - gain * float(levels.min()) * peak
     if read < _NO_READ * sigma**2:
         return NoiseModel("poisson", gain=gain)
     return NoiseModel("poisson-gaussian", math.sqrt(read), gain)
+
+
+def _before_clipping(pixels: Floats, levels: Floats, variances: Floats, sigma: float) -> float:
+    """Return what a noise level was before it was cut off at black or white.
+
+    Each level of brightness has lost the share of its noise that clipping takes there.
+    """
+    for _ in range(_ROUNDS):
+        clipping = find_clipping(pixels, sigma)
+        if clipping is None:
+            return sigma
+        share = clipping.std(clipping.value(levels)) / sigma
+        telling = share > _WEAKENED
+        if telling.sum() < _TELLING:
+            return sigma
+        line = _line_under(levels[telling], variances[telling] / share[telling] ** 2)
+        sigma = math.sqrt(max(line.mean, 0.0))
+    return sigma
 
 
 def estimate_sigma(

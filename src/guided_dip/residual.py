@@ -74,6 +74,8 @@ def check_residual(
     restored: NDArray[np.float32],
     noise: NoiseModel | None,
     missing: Mask | None = None,
+    *,
+    correlated: bool = False,
 ) -> ResidualCheck:
     """Hold the residual of a restoration against the noise model.
 
@@ -85,6 +87,9 @@ def check_residual(
         What the restoration reckoned with; None if with nothing.
     missing
         (H, W), pixels that were never measured.
+    correlated
+        Whether the noise was reckoned as correlated from pixel to pixel, and with brightness, so
+        that neither is held against it.
 
     Returns
     -------
@@ -105,9 +110,11 @@ def check_residual(
     check = ResidualCheck(
         std=std,
         ratio=std / sigma if sigma else None,
-        reading=_reading(y, sigma, missing),
-        correlation=_correlation(residual, known),
-        brightness=_brightness(power, x.mean(axis=2), known & _lowest(0.5, steep)),
+        reading=None if correlated else _reading(y, sigma, missing),
+        correlation=None if correlated else _correlation(residual, known),
+        brightness=None
+        if correlated
+        else _brightness(power, x.mean(axis=2), known & _lowest(0.5, steep)),
         edges=_edges(power, known, steep),
     )
     return replace(check, warnings=tuple(_warnings(check, noise)))

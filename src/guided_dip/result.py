@@ -32,7 +32,8 @@ class Record:
     seconds
         Time since the fit began.
     psnr
-        Of the step's raw output against the clean image, in dB; None without one. Scoring only.
+        Of the step's raw output against the clean image, in dB; of a step on a square of the
+        image, of that square; None without a clean image. Scoring only.
     """
 
     step: int
@@ -122,9 +123,10 @@ class Scoring:
         levels = np.clip(pixels, 0, 1) * np.float32(255)
         return levels.astype(np.uint8) / 255.0 if self._quantize == "truncate" else clipped
 
-    def psnr(self, pixels: NDArray[np.float32]) -> float:
-        """Return the PSNR in dB, data range 1."""
-        return psnr(self._prepared(pixels), self._clean, data_range=1.0)
+    def psnr(self, pixels: NDArray[np.float32], window: tuple[slice, slice] | None = None) -> float:
+        """Return the PSNR in dB, data range 1; of pixels that show a window of the clean image."""
+        clean = self._clean if window is None else self._clean[window]
+        return psnr(self._prepared(pixels), clean, data_range=1.0)
 
     def scores(self, pixels: NDArray[np.float32]) -> Scores:
         """Return PSNR and SSIM."""

@@ -21,7 +21,9 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from guided_dip import seeds
 from guided_dip.diffusion import Schedule, forward, forward_from_observation
@@ -29,12 +31,18 @@ from guided_dip.errors import InputError
 from guided_dip.guidance import Plan
 from guided_dip.operators import Operator
 
+Window = tuple[slice, slice]  # rows and columns
+
 
 class Pair(NamedTuple):
-    """One step's input of the network and target of its output, both (1, C, H, W)."""
+    """One step's input of the network and target of its output, both (1, C, H, W).
+
+    They show the part of the image that `window` cuts out, rows and columns; None for all of it.
+    """
 
     input: Tensor
     target: Tensor
+    window: Window | None = None
 
 
 class Supervision(Protocol):
@@ -148,15 +156,68 @@ def _timestep(plan: Plan, stage: int) -> int:
     return t
 
 
+class Filter:
+    """Turns white noise into noise that is correlated over pixels and channels.
+
+    Parameters
+    ----------
+    kernel : (K, K)
+        Filter over pixels, K odd.
+    mixing : (C, C)
+        Matrix over channels.
+
+    Attributes
+    ----------
+    reach : int
+        Pixels that are lost at each side.
+    """
+
+    def __init__(self, kernel: Tensor, mixing: Tensor) -> None:
+        self.reach = kernel.shape[-1] // 2
+        self._kernel, self._mixing = kernel, mixing
+
+    def __call__(self, white: Tensor) -> Tensor:
+        """Filter (1, C, H, W) to (1, C, H - K + 1, W - K + 1)."""
+        mixed = torch.einsum("ij,bjhw->bihw", self._mixing, white)
+        each = self._kernel.expand(white.shape[1], 1, *self._kernel.shape)
+        return F.conv2d(mixed, each, groups=white.shape[1])
+
+
 class RecorruptedGuides:
-    """The guide is the network's input, and the target carries noise independent of it."""
+    """The guide is the network's input, and the target carries noise independent of it.
+
+    Parameters
+    ----------
+    y : (1, C, H, W)
+        The observation.
+    plan
+        Its stages have the strengths.
+    sigma
+        Noise level.
+    seed
+        Seed of the run.
+    share : (1, C, H, W), optional
+        Strength of the noise at each pixel over `sigma`, where it is not the same everywhere.
+    grain
+        How the noise is correlated; None if it is white.
+    """
 
     draws_differ = True
 
-    def __init__(self, y: Tensor, plan: Plan, *, sigma: float, seed: int) -> None:
+    def __init__(
+        self,
+        y: Tensor,
+        plan: Plan,
+        *,
+        sigma: float,
+        seed: int,
+        share: Tensor | None = None,
+        grain: Filter | None = None,
+    ) -> None:
         if not (math.isfinite(sigma) and sigma > 0):
             raise InputError(f"recorrupted guides need a noise level above 0, not {sigma!r}")
         self._y, self._plan, self._sigma, self._seed = y, plan, sigma, seed
+        self._share, self._grain = share, grain
 
     def _strength(self, stage: int) -> float:
         a = self._plan.stages[stage].a
@@ -164,15 +225,43 @@ class RecorruptedGuides:
         return a
 
     def pair(self, stage: int, step: int) -> Pair:
-        """Return ``(y + a eta, y - eta / a)`` with a fresh ``eta ~ N(0, sigma^2)``."""
+        """Return ``(y + a eta, y - eta / a)`` with a fresh ``eta ~ N(0, sigma^2)``.
+
+        Of a random square of the image where the stage says so.
+        """
         a = self._strength(stage)
-        eta = self._sigma * seeds.normal(self._y, self._seed, "eta", step)
-        return Pair(self._y + a * eta, self._y - eta / a)
+        window = self._window(self._plan.stages[stage].patch, step)
+        y = _cut(self._y, window)
+        eta = self._noise(y, window, "eta", step)
+        return Pair(y + a * eta, y - eta / a, window)
+
+    def _noise(self, y: Tensor, window: Window | None, purpose: str, number: int) -> Tensor:
+        """Draw noise such as there is in this part of the observation."""
+        if self._grain is None:
+            eta = self._sigma * seeds.normal(y, self._seed, purpose, number)
+        else:
+            margin = 2 * self._grain.reach
+            wide = y.new_empty((*y.shape[:2], y.shape[2] + margin, y.shape[3] + margin))
+            eta = self._sigma * self._grain(seeds.normal(wide, self._seed, purpose, number))
+        return eta if self._share is None else eta * _cut(self._share, window)
+
+    def _window(self, side: int | None, step: int) -> Window | None:
+        if side is None:
+            return None
+        top, left = (
+            seeds.derive(self._seed, "patch", step, axis) % (size - side + 1)
+            for axis, size in enumerate(self._y.shape[-2:])
+        )
+        return slice(top, top + side), slice(left, left + side)
 
     def final_input(self, stage: int, draw: int) -> Tensor:
         """Return ``y + a eta`` with an ``eta`` of its own for each draw."""
-        eta = self._sigma * seeds.normal(self._y, self._seed, "final", draw)
+        eta = self._noise(self._y, None, "final", draw)
         return self._y + self._strength(stage) * eta
+
+
+def _cut(image: Tensor, window: Window | None) -> Tensor:
+    return image if window is None else image[..., window[0], window[1]]
 
 
 class Measured:

@@ -6,8 +6,9 @@ and costs rich texture. Without norm layers, as in networks that are trained on 
 even updates are not and do not (`guided_dip.optimizers`).
 
 At each scale: a stride-2 3x3 convolution goes down and another follows; bilinear interpolation
-comes back up, is joined with what was there on the way down, and two 3x3 convolutions follow.
-SiLU after each, zeros around the picture, a 1x1 convolution and a sigmoid at the end.
+comes back up, is added to what was there on the way down, and two 3x3 convolutions follow.
+SiLU after each, zeros around the picture, a 1x1 convolution and a leaky sigmoid at the end. A plain
+sigmoid learns nothing more once it is all black, and a dark picture soon gets it there.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from torch import Tensor, nn
 from guided_dip.backbones.blocks import check_choice, check_input, upsample, whole_number
 from guided_dip.errors import InputError
 
-FINALS = ("sigmoid", "linear", "residual")
+FINALS = ("leaky-sigmoid", "sigmoid", "linear", "residual")
+LEAK = 0.02
 
 
 class NormFree(nn.Module):
@@ -37,8 +39,9 @@ class NormFree(nn.Module):
     scales
         Number of times the size is halved.
     final
-        ``"sigmoid"``; ``"linear"`` for an output without bounds; ``"residual"`` to add the input to
-        that, which needs as many channels in as out.
+        ``"leaky-sigmoid"``, a sigmoid plus 0.02 times its input; ``"sigmoid"``; ``"linear"`` for an
+        output without bounds; ``"residual"`` to add the network's input to that, which needs as
+        many channels in as out.
 
     Attributes
     ----------
@@ -53,7 +56,7 @@ class NormFree(nn.Module):
         in_channels: int = 3,
         width: int = 48,
         scales: int = 4,
-        final: Literal["sigmoid", "linear", "residual"] = "sigmoid",
+        final: Literal["leaky-sigmoid", "sigmoid", "linear", "residual"] = "leaky-sigmoid",
     ) -> None:
         super().__init__()
         whole_number("channels", channels)
@@ -72,7 +75,7 @@ class NormFree(nn.Module):
             nn.Sequential(_conv(width, width, stride=2), _conv(width, width)) for _ in range(scales)
         )
         self.up = nn.ModuleList(
-            nn.Sequential(_conv(2 * width, width), _conv(width, width)) for _ in range(scales)
+            nn.Sequential(_conv(width, width), _conv(width, width)) for _ in range(scales)
         )
         self.head = nn.Conv2d(width, channels, 1)
 
@@ -95,11 +98,14 @@ class NormFree(nn.Module):
             passed.append(x)
             x = down(x)
         for up in self.up:
-            x = up(torch.cat([passed.pop(), upsample(x)], dim=1))
+            x = up(passed.pop() + upsample(x))
         out: Tensor = self.head(x)
         if self.final == "residual":
             return out + y
-        return torch.sigmoid(out) if self.final == "sigmoid" else out
+        if self.final == "linear":
+            return out
+        bounded = torch.sigmoid(out)
+        return bounded if self.final == "sigmoid" else bounded + LEAK * out
 
 
 def _conv(entry: int, width: int, *, stride: int = 1) -> nn.Sequential:

@@ -42,9 +42,9 @@ def progress(plan: Plan, *, quiet: bool) -> Iterator[Callable[[Record], None]]:
 
 
 def seconds_left(record: Record, plan: Plan) -> float:
-    """Foretell the rest of the run from the steps so far."""
-    done = record.step + 1
-    return record.seconds / done * (plan.steps - done)
+    """Foretell the rest of the run from the work so far."""
+    done = plan.work_done(record.step + 1)
+    return record.seconds / done * (plan.work_done(plan.steps) - done)
 
 
 class Lines:

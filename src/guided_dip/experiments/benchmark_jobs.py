@@ -19,7 +19,7 @@ from guided_dip.experiments.runner import Input, RunSpec
 from guided_dip.noise import NoiseModel, parse_noise
 
 # Raised when the same method and settings come to mean other results.
-RESULTS = 1
+RESULTS = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,9 +139,11 @@ def _spec(
     benchmark: Benchmark, method: Method, image: str, seed: int, observed: Input, told: str
 ) -> RunSpec:
     """Return a run with its number of steps and its network filled in, which go by the effort."""
-    settings = {**(method.settings or {}), **benchmark.settings, "noise": told, "seed": seed}
+    # What estimates its own noise may find out more than a level: that it is correlated.
+    noise = "auto" if benchmark.told == "auto" else told
+    settings = {**(method.settings or {}), **benchmark.settings, "noise": noise, "seed": seed}
     height, width = observed.image.shape[:2]
-    planned = fill_in(make_config(settings), pixels=height * width)
+    planned = fill_in(make_config(settings), size=(height, width))
     settings["steps"] = max(1, round((planned.steps or 1) * benchmark.steps_factor))
     settings["backbone_options"] = planned.backbone_options
     key = _key(image, seed, clean=method.oracle)

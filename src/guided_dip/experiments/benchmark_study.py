@@ -14,7 +14,8 @@ from guided_dip.config import make_config
 from guided_dip.errors import InputError
 from guided_dip.experiments.board import LOCK
 from guided_dip.files import one_line
-from guided_dip.noise import NoiseModel, estimate_noise, parse_noise
+from guided_dip.grain import estimate_noise_and_grain
+from guided_dip.noise import NoiseModel, parse_noise
 
 STUDY = "benchmark.json"
 # What a method or an option of its own sets, or what would score it otherwise than the others.
@@ -68,7 +69,7 @@ class Benchmark(BaseModel):
         """Return the noise setting of every method for a picture, (H, W) or (H, W, 3)."""
         model = self.model
         if self.told == "auto" or model is None:
-            return str(estimate_noise(np.atleast_3d(observed), channel_axis=-1))
+            return str(estimate_noise_and_grain(np.atleast_3d(observed))[0])
         factor = 1.0 if self.told == "exact" else float(self.told)
         if model.gain:
             return str(model.scaled(factor))

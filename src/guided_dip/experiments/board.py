@@ -223,6 +223,5 @@ class Board:
 
 def _steps(task: Task) -> int:
     side = task.config.resize
-    height, width = task.image.shape[:2]
-    pixels = side * side if side else height * width
-    return fill_in(task.config, pixels=pixels).steps or 0
+    height, width = (side, side) if side else task.image.shape[:2]
+    return fill_in(task.config, size=(height, width)).steps or 0

@@ -226,7 +226,7 @@ def _example(study: Study, arm: SavedArm, *, guided: bool) -> Example:
 def _planned(study: Study, arm: Arm, row: Row) -> Example:
     settings = study.settings | arm.settings(row)
     made = configs.make_config(settings, preset=study.preset)
-    c: Config = configs.fill_in(made, pixels=study.side**2)
+    c: Config = configs.fill_in(made, size=(study.side, study.side))
     plan = make_plan(
         c.supervision,
         make_schedule(c.schedule, lower_clip=c.lower_clip),

@@ -15,6 +15,7 @@ from guided_dip import config as configs
 from guided_dip.config import Config
 from guided_dip.engine import resolve_device, resolve_precision
 from guided_dip.errors import InputError
+from guided_dip.grain import Grain, estimate_noise_and_grain, read_grain
 from guided_dip.images import to_float
 from guided_dip.images.resize import resize_square
 from guided_dip.noise import NoiseModel, estimate_noise, parse_noise
@@ -116,11 +117,16 @@ def prepare(
         image = resize_square(image, config.resize)
         reference = None if clean is None else _checked(resize_square(clean, config.resize), "")
         pixels = _checked(image, "image")
-    noise = _noise_of(pixels, missing, config)
+    noise, grain = _noise_of(pixels, missing, config)
+    if config.grain == "auto":
+        config = config.replace(grain="white" if grain is None else "correlated")
     if missing is not None:
         pixels = _filled(pixels, missing)
+        if config.patch:
+            raise InputError("missing pixels are filled in on the whole image: leave out patch")
+        config = config.replace(patch=0)
     dtype = np.dtype(np.float32) if image.dtype.kind == "f" else image.dtype
-    span = span_of(pixels, noise)
+    span = span_of(pixels, noise, grain)
 
     def ready(config: Config) -> Restoration:
         resolved = _resolved(config, pixels, span.sigma, noise)
@@ -139,7 +145,13 @@ def _resolved(
     """Fill in what a config leaves to the image and to the machine."""
     device = resolve_device(config.device)
     jitter = backbones.find(config.backbone).jitter if config.jitter is None else config.jitter
-    return configs.fill_in(config, pixels=pixels.shape[0] * pixels.shape[1], sigma=sigma).replace(
+    height, width, _ = pixels.shape
+    if config.patch and config.patch > min(height, width):
+        raise InputError(
+            f"patch ({config.patch}) is larger than the image of {width}x{height} pixels: try a "
+            "smaller one, or 0 for the whole image"
+        )
+    return configs.fill_in(config, size=(height, width), sigma=sigma).replace(
         noise=config.noise if noise is None or config.noise != "auto" else str(noise),
         device=str(device),
         precision=resolve_precision(config.precision, device),
@@ -212,16 +224,42 @@ def _filled(pixels: NDArray[np.float32], missing: NDArray[np.bool_]) -> NDArray[
 
 def _noise_of(
     pixels: NDArray[np.float32], missing: NDArray[np.bool_] | None, config: Config
-) -> NoiseModel | None:
-    given = parse_noise(config.noise)
+) -> tuple[NoiseModel | None, Grain | None]:
+    given, grain = parse_noise(config.noise), None
+    recorrupted = config.supervision == "recorrupted-guides"
+    if config.grain == "correlated":
+        if not recorrupted or missing is not None:
+            raise InputError(
+                "correlated grain is for recorrupted guides on an image without missing pixels: "
+                "leave out grain"
+            )
+        grain = _stated_grain(pixels, given)
     if given is not None:
-        return given
-    if config.supervision not in ("recorrupted-guides", "observation-guides"):
-        return None
+        return given, grain
+    if not recorrupted and config.supervision != "observation-guides":
+        return None, None
     whole = pixels if missing is None else _without_holes(pixels, missing)
-    estimated = estimate_noise(whole, channel_axis=-1)
+    if grain is not None:
+        estimated = NoiseModel("gaussian", grain.sigma)
+    elif config.grain == "auto" and recorrupted and missing is None:
+        estimated, grain = estimate_noise_and_grain(whole)
+    else:
+        estimated = estimate_noise(whole, channel_axis=-1)
     # Rounded to what the resolved config says of it, so that the config repeats the run.
-    return parse_noise(str(estimated))
+    return parse_noise(str(estimated)), grain
+
+
+def _stated_grain(pixels: NDArray[np.float32], noise: NoiseModel | None) -> Grain:
+    """Read off the grain of an image that is said to have one."""
+    if noise is not None and noise.gain:
+        raise InputError(
+            "correlated grain goes with gaussian noise (how it goes with brightness is read off "
+            "the image): try --noise auto, or gaussian:10"
+        )
+    grain = read_grain(pixels)
+    if grain is None:
+        raise InputError("no grain can be read off so small or so clean an image: try grain=white")
+    return grain
 
 
 def _without_holes(pixels: NDArray[np.float32], missing: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from guided_dip.diffusion import make_schedule
 from guided_dip.engine import Engine, thread_count
 from guided_dip.errors import RunError
 from guided_dip.fit import Fit, FitSettings, Step
-from guided_dip.guidance import Plan, make_plan
+from guided_dip.guidance import Patches, Plan, Stage, make_plan
 from guided_dip.images import from_float
 from guided_dip.noise import NoiseModel
 from guided_dip.operators import Mask
@@ -38,6 +37,7 @@ SNAPSHOT_DRAWS = 4
 # Noise weaker than half a level of an 8-bit image cannot be told from none.
 LEAST_SIGMA = 0.5 / 255
 ROLLBACKS = 2
+PACE_STEPS = 4  # taken to foretell a run's time
 EXPLODED = 10.0  # times the first loss, or the picture's own power
 
 
@@ -96,7 +96,14 @@ class Restoration:
             a_start=c.a_start,
             a_end=c.a_end,
             restarts=c.restarts or 1,
+            patches=self._patches,
         )
+
+    @property
+    def _patches(self) -> Patches | None:
+        height, width, _ = self.pixels.shape
+        c = self.config
+        return Patches(c.patch, c.patch_guides, height * width) if c.patch else None
 
     @property
     def _sigma(self) -> float:
@@ -150,7 +157,7 @@ class Restoration:
 
     def _follow(self, course: Course, on_step: Callable[[Record], None] | None) -> None:
         """Take the steps that are left."""
-        marks = _snapshot_steps(self.plan.steps)
+        marks = _snapshot_steps(self.plan)
         for step in course.steps():
             loss = float(step.loss)
             if self._has_diverged(course, loss):
@@ -211,52 +218,57 @@ class Restoration:
         Returns
         -------
         step, around
-            Seconds a step, with its share of what is done at each restart's end, and seconds for
-            all else.
+            Seconds a step on the mean, with its share of what is done at each restart's end, and
+            seconds for all else.
         """
+        kinds = {stage.patch: stage for stage in self.plan if stage.steps}
+        if not kinds:
+            return 0.0, 0.0
         with thread_count(self.config.threads), torch.random.fork_rng(devices=[]):
+            taken = {patch: self._step_time(stage) for patch, stage in kinds.items()}
             fit = self._fit()
-            steps: Iterator[Step] = iter(fit)
-            times = [time.perf_counter() for _ in islice(steps, 4)]
-            if len(times) < 2:
-                return 0.0, 0.0
             before = time.perf_counter()
             fit.estimate(1)
             draw = time.perf_counter() - before
+        step = sum(taken[stage.patch] * stage.steps for stage in self.plan) / self.plan.steps
         varied = fit.supervision.draws_differ or self.config.flips_and_turns
         final, shown = (self.config.final_draws, SNAPSHOT_DRAWS) if varied else (1, 1)
-        step = float(np.median(np.diff(times)))
         if self.plan.restarts > 1:
             step += draw * final * self.plan.restarts / self.plan.steps
             final = 0
         return step, draw * (SNAPSHOTS * shown + final)
+
+    def _step_time(self, stage: Stage) -> float:
+        """Time some throw-away steps of a stage; seconds a step."""
+        plan = replace(self.plan, stages=(replace(stage, steps=PACE_STEPS),), restarts=1)
+        times = [time.perf_counter() for _ in self._fit(plan)]
+        return float(np.median(np.diff(times)))
 
     @cached_property
     def _power(self) -> float:
         """Mean square of the image: the loss of a black picture."""
         return float(np.mean(self.span.to_fit(self.pixels).astype(np.float64) ** 2))
 
-    def _fit(self) -> Fit:
+    def _fit(self, plan: Plan | None = None) -> Fit:
         c = self.config
+        plan = self.plan if plan is None else plan
         device = torch.device(c.device)
-        y = torch.from_numpy(self.span.to_fit(self.pixels).transpose(2, 0, 1)[None].copy()).to(
-            device
-        )
+        y = _as_tensor(self.span.to_fit(self.pixels), device)
         settings = FitSettings(
             **{name: getattr(c, name) for name in FitSettings.__dataclass_fields__}
         )
         engine = Engine(self._network(y.shape[1]), device, c.precision)
-        supervision = self._supervision(y)
+        supervision = self._supervision(y, plan)
 
         def fresh(restart: int) -> dict[str, Any]:
             network = self._network(y.shape[1], restart)
             return Engine(network, device, c.precision).state_dict()
 
         if self.missing is None:
-            return Fit(engine, supervision, self.plan, settings, fresh=fresh)
+            return Fit(engine, supervision, plan, settings, fresh=fresh)
         mask = Mask(torch.from_numpy(~self.missing).to(y)[None, None])
         measured = supervisions.Measured(supervision, mask)
-        return Fit(engine, measured, self.plan, settings, mask, fresh)
+        return Fit(engine, measured, plan, settings, mask, fresh)
 
     def _network(self, channels: int, restart: int = 0) -> nn.Module:
         c = self.config
@@ -267,21 +279,30 @@ class Restoration:
                 c.backbone, channels, in_channels=in_channels, options=c.backbone_options
             )
 
-    def _supervision(self, y: Tensor) -> supervisions.Supervision:
+    def _supervision(self, y: Tensor, plan: Plan) -> supervisions.Supervision:
         c = self.config
         sigma = self._sigma
         if c.supervision == "recorrupted-guides":
-            return supervisions.RecorruptedGuides(y, self.plan, sigma=sigma, seed=c.seed)
+            local = self.span.local_share(self.pixels)
+            share = None if local is None else _as_tensor(local, y.device)
+            grain = self.span.grain
+            correlate = None
+            if grain is not None:
+                kernel, mixing = (
+                    torch.from_numpy(part).to(y) for part in (grain.kernel, grain.mixing)
+                )
+                correlate = supervisions.Filter(kernel, mixing)
+            return supervisions.RecorruptedGuides(
+                y, plan, sigma=sigma, seed=c.seed, share=share, grain=correlate
+            )
         z = self._z(y)
         fixed: dict[str, Any] = {"jitter": c.jitter or 0.0, "seed": c.seed}
         if c.supervision == "observation":
             return supervisions.observation(y, z, **fixed)
         guided = fixed | {"convention": c.noise_convention}
         if c.supervision == "clean-guides":
-            return supervisions.clean_guides(y, z, self.plan, self._schedule, **guided)
-        return supervisions.observation_guides(
-            y, z, self.plan, self._schedule, sigma=sigma, **guided
-        )
+            return supervisions.clean_guides(y, z, plan, self._schedule, **guided)
+        return supervisions.observation_guides(y, z, plan, self._schedule, sigma=sigma, **guided)
 
     def _z(self, y: Tensor) -> tuple[Tensor, ...]:
         c = self.config
@@ -295,7 +316,9 @@ class Restoration:
         )
 
     def _record(self, step: Step, loss: float, seconds: float) -> Record:
-        score = None if self._scoring is None else self._scoring.psnr(self._pixels_of(step.output))
+        score = None
+        if self._scoring is not None:
+            score = self._scoring.psnr(self._pixels_of(step.output), step.window)
         return Record(
             step.index,
             step.stage,
@@ -314,7 +337,8 @@ class Restoration:
         """Check an estimate before it is blended with the image."""
         if self.noise is None or self.config.oracle or not self.plan.steps:
             return None
-        return check_residual(self.pixels, pixels, self.noise, self.missing)
+        correlated = self.span.grain is not None
+        return check_residual(self.pixels, pixels, self.noise, self.missing, correlated=correlated)
 
     def _scores(self, pixels: NDArray[np.float32]) -> Scores | None:
         return None if self._scoring is None else self._scoring.scores(pixels)
@@ -348,7 +372,12 @@ class Restoration:
     ) -> Result:
         course = self._course
         blended = self._blended(pixels)
-        notes = (self.note, _told(rollbacks), _told_share(self._share(pixels)))
+        notes = (
+            self.note,
+            _told_noise(self.span),
+            _told(rollbacks),
+            _told_share(self._share(pixels)),
+        )
         return Result(
             image=self._given_back(blended),
             config=self.config,
@@ -372,6 +401,25 @@ def _as_array(image: Tensor) -> NDArray[np.float32]:
     return array
 
 
+def _as_tensor(pixels: NDArray[np.float32], device: torch.device) -> Tensor:
+    return torch.from_numpy(pixels.transpose(2, 0, 1)[None].copy()).to(device)
+
+
+def _told_noise(span: Span) -> str:
+    """Say what was found out about the noise beyond its model."""
+    parts = []
+    if span.clipping is not None:
+        ends = (("black", span.clipping.low), ("white", span.clipping.high))
+        cut = " and ".join(name for name, limit in ends if math.isfinite(limit))
+        parts.append(f"its noise was cut off at {cut}, which is corrected for")
+    if span.grain is not None:
+        parts.append(
+            f"its noise is correlated ({span.grain.correlation:.2f} between neighbours), so the "
+            "guides' is, too"
+        )
+    return "; ".join(parts)
+
+
 def _told(rollbacks: tuple[int, ...]) -> str:
     if not rollbacks:
         return ""
@@ -389,10 +437,11 @@ def _told_share(share: float) -> str:
     )
 
 
-def _snapshot_steps(steps: int) -> frozenset[int]:
+def _snapshot_steps(plan: Plan) -> frozenset[int]:
     """Return the steps at which an intermediate picture is kept: evenly spaced, the last included.
 
-    >>> sorted(_snapshot_steps(80))
+    >>> sorted(_snapshot_steps(Plan("observation", "cosine", (Stage(80),))))
     [9, 19, 29, 39, 49, 59, 69, 79]
     """
-    return frozenset(steps * (k + 1) // SNAPSHOTS - 1 for k in range(SNAPSHOTS)) - {-1}
+    work = plan.work_done(plan.steps)
+    return frozenset(plan.steps_for(work * (k + 1) / SNAPSHOTS) - 1 for k in range(SNAPSHOTS))

@@ -1,4 +1,8 @@
-"""The values that an image covers, which the fit maps to [0, 1], its noise made even."""
+"""The values that an image covers, which the fit maps to [0, 1], its noise made even.
+
+Where noise was cut off at black or white, an estimate of the fit is one of the clipped image's
+mean, and is taken back to the value behind it (`guided_dip.clipping`).
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from guided_dip.clipping import Clipping, find_clipping
+from guided_dip.grain import Grain
 from guided_dip.noise import NoiseModel
 
 NOISELESS = NoiseModel("gaussian")
@@ -23,11 +29,17 @@ class Span:
         The evened values ``low`` to ``low + size`` are those the image covers.
     noise
         The noise that is made even; Gaussian noise is even already.
+    clipping
+        Where that noise was cut off; None if nowhere.
+    grain
+        How that noise is correlated; None if it is white.
     """
 
     low: float = 0.0
     size: float = 1.0
     noise: NoiseModel = NOISELESS
+    clipping: Clipping | None = None
+    grain: Grain | None = None
 
     @property
     def sigma(self) -> float:
@@ -41,7 +53,10 @@ class Span:
 
     def from_fit(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take an estimate of the fit to the image's values, any shape."""
-        return np.asarray(self.noise.unevened(self._unmapped(values)), np.float32)
+        evened: NDArray[Any] = self._unmapped(values)
+        if self.clipping is not None:
+            evened = self.clipping.value(evened)
+        return np.asarray(self.noise.unevened(evened), np.float32)
 
     def spread_from_fit(
         self, spread: NDArray[np.float32], values: NDArray[np.float32]
@@ -53,8 +68,27 @@ class Span:
         spread, values
             The deviation, and the estimate around which it lies.
         """
-        slope = self.noise.slope(self._unmapped(values))
+        evened = self._unmapped(values)
+        if self.clipping is None:
+            slope = self.noise.slope(evened)
+        else:
+            slope = self.noise.slope(self.clipping.value(evened)) * self.clipping.slope(evened)
         return np.asarray(spread * np.float32(self.size) * slope, np.float32)
+
+    def local_share(self, pixels: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """Return how strong the noise of an image is at each pixel, over its usual strength.
+
+        Parameters
+        ----------
+        pixels : (H, W, C)
+            The image.
+
+        Returns
+        -------
+        (H, W, C) in (0, 1], or None where it is the same everywhere
+        """
+        cause = self.grain or self.clipping
+        return None if cause is None else cause.local_share(self.noise.evened(pixels)).astype("f4")
 
     def _unmapped(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         return values * np.float32(self.size) + np.float32(self.low)
@@ -63,7 +97,9 @@ class Span:
 WHITE = Span()
 
 
-def span_of(pixels: NDArray[np.float32], noise: NoiseModel | None) -> Span:
+def span_of(
+    pixels: NDArray[np.float32], noise: NoiseModel | None, grain: Grain | None = None
+) -> Span:
     """Return black to white, or more where the image itself, and not only its noise, goes beyond.
 
     Parameters
@@ -72,6 +108,8 @@ def span_of(pixels: NDArray[np.float32], noise: NoiseModel | None) -> Span:
         The image.
     noise
         Its noise, if it is known.
+    grain
+        How that is correlated, if it is.
     """
     noise = NOISELESS if noise is None else noise
     black, white = (float(noise.evened(np.array(value))) for value in (0.0, 1.0))
@@ -83,4 +121,8 @@ def span_of(pixels: NDArray[np.float32], noise: NoiseModel | None) -> Span:
     margin = 0.1 * (high - low)
     low = low - margin if low < black else black
     high = high + margin if high > white else white
-    return Span(low, high - low, noise)
+    clipping = None
+    if grain is None:  # whose strength over brightness is what is left of it
+        # Read noise apart, counts end at 0 by themselves.
+        clipping = find_clipping(evened, noise.even_sigma, black=not noise.gain)
+    return Span(low, high - low, noise, clipping, grain)
