@@ -29,6 +29,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from guided_dip.clipping import BLUR
 from guided_dip.noise import NoiseModel, estimate_noise, estimate_sigma
 
 __all__ = ["Grain", "estimate_noise_and_grain", "find_grain", "read_grain"]
@@ -92,7 +93,7 @@ class Grain:
         pixels : (H, W, C)
             The picture; brightness is its local mean.
         """
-        brightness = ndimage.gaussian_filter(pixels.mean(axis=2).astype(np.float64), 2.0)
+        brightness = ndimage.gaussian_filter(pixels.mean(axis=2).astype(np.float64), BLUR)
         variance = np.maximum(self.offset + self.slope * brightness, 0)
         share = np.sqrt(variance) / self.sigma
         whole: Floats = np.clip(share, LEAST_SHARE, MOST_SHARE)[..., None]

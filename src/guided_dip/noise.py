@@ -328,12 +328,13 @@ def estimate_noise(
     if not whole.all():
         # Noise that was cut off is weaker at the ends, as if it grew with the light; does it grow
         # elsewhere, too?
-        elsewhere = _line_under(levels[whole], variances[whole]) if whole.any() else line
-        if whole.sum() < _TELLING or elsewhere.growth < _GROWS_ELSEWHERE:
+        telling = whole.sum() >= _TELLING
+        elsewhere = _line_under(levels[whole], variances[whole]) if telling else line
+        if not telling or elsewhere.growth < _GROWS_ELSEWHERE:
             before = _before_clipping(pixels, levels * peak, variances * peak**2, sigma)
             # Clipping only ever weakens noise.
-            read = elsewhere.mean if whole.sum() >= _TELLING else line.mean
-            return NoiseModel("gaussian", max(before, peak * math.sqrt(max(read, 0.0))))
+            read = peak * math.sqrt(max(elsewhere.mean, 0.0))
+            return NoiseModel("gaussian", max(before, read))
     if len(levels) < _LEVELS or line.growth < _GROWS:
         return NoiseModel("gaussian", sigma)
     # The line holds at the darkest level; black lies below it.

@@ -53,10 +53,7 @@ class Span:
 
     def from_fit(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take an estimate of the fit to the image's values, any shape."""
-        evened: NDArray[Any] = self._unmapped(values)
-        if self.clipping is not None:
-            evened = self.clipping.value(evened)
-        return np.asarray(self.noise.unevened(evened), np.float32)
+        return np.asarray(self.noise.unevened(self._unclipped(values)), np.float32)
 
     def spread_from_fit(
         self, spread: NDArray[np.float32], values: NDArray[np.float32]
@@ -68,11 +65,9 @@ class Span:
         spread, values
             The deviation, and the estimate around which it lies.
         """
-        evened = self._unmapped(values)
-        if self.clipping is None:
-            slope = self.noise.slope(evened)
-        else:
-            slope = self.noise.slope(self.clipping.value(evened)) * self.clipping.slope(evened)
+        slope = self.noise.slope(self._unclipped(values))
+        if self.clipping is not None:
+            slope = slope * self.clipping.slope(self._unmapped(values))
         return np.asarray(spread * np.float32(self.size) * slope, np.float32)
 
     def local_share(self, pixels: NDArray[np.float32]) -> NDArray[np.float32] | None:
@@ -85,10 +80,15 @@ class Span:
 
         Returns
         -------
-        (H, W, C) in (0, 1], or None where it is the same everywhere
+        (H, W, C) above 0, or None where it is the same everywhere
         """
         cause = self.grain or self.clipping
         return None if cause is None else cause.local_share(self.noise.evened(pixels)).astype("f4")
+
+    def _unclipped(self, values: NDArray[np.float32]) -> NDArray[Any]:
+        """Take an estimate of the fit to evened values of before they were cut off."""
+        evened = self._unmapped(values)
+        return evened if self.clipping is None else self.clipping.value(evened)
 
     def _unmapped(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         return values * np.float32(self.size) + np.float32(self.low)
