@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from guided_dip.backbones import (
     BACKBONES,
     Backbone,
+    DeepDecoder,
     NormFree,
     PadAndCrop,
     SegNet,
@@ -45,6 +46,7 @@ NARROW: dict[str, tuple[str, dict[str, object]]] = {
     "skip": ("skip", {"width": 6, "scales": 3, "skip_channels": 2}),
     "skip-no-skip": ("skip", {"width": 4, "scales": 2, "skip_channels": 0}),
     "skip-plain": ("skip", {"width": 4, "scales": 2, "norm": "none", "final": "linear"}),
+    "deep-decoder": ("deep-decoder", {"width": 6, "scales": 3}),
 }
 narrow = pytest.mark.parametrize("variant", NARROW)
 
@@ -136,6 +138,40 @@ def test_skip_has_the_number_of_parameters_its_description_gives(
 
 def test_default_skip_has_the_papers_number_of_parameters() -> None:
     assert count(Skip()) == 2_217_831
+
+
+def test_default_deep_decoder_has_the_papers_number_of_parameters() -> None:
+    mixtures, norms, head = 6 * 128 * 128, 6 * 2 * 128, 128 * 3
+    assert count(DeepDecoder()) == mixtures + norms + head == 100_224
+
+
+def test_the_deep_decoder_is_the_papers_formula() -> None:
+    torch.manual_seed(0)
+    network = DeepDecoder(2, in_channels=4, width=5, scales=2)
+    z = torch.rand(1, 4, 8, 12)
+    x = z[:, :, ::4, ::4]
+    for number, size in enumerate([(4, 6), (8, 12), (8, 12)]):
+        weight = network.mix[number].weight
+        assert isinstance(weight, Tensor)
+        x = torch.einsum("oi,bihw->bohw", weight[:, :, 0, 0], x)
+        if x.shape[2:] != size:
+            x = F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+        x = x.relu()
+        mean, variance = x.mean((2, 3), keepdim=True), x.var((2, 3), keepdim=True, correction=0)
+        x = (x - mean) / (variance + 1e-5).sqrt()
+    expected = torch.einsum("oi,bihw->bohw", network.head.weight[:, :, 0, 0], x).sigmoid()
+    torch.testing.assert_close(network(z), expected)
+
+
+def test_the_deep_decoder_sees_one_pixel_of_each_square() -> None:
+    torch.manual_seed(0)
+    network = DeepDecoder(in_channels=3, width=4, scales=2)
+    z = torch.rand(1, 3, 8, 8)
+    seen, unseen = z.clone(), z.clone()
+    seen[..., 4, 4] += 1
+    unseen[..., 5, 5] += 1
+    assert torch.equal(network(unseen), network(z))
+    assert not torch.equal(network(seen), network(z))
 
 
 def test_the_networks_and_their_wrapper_know_the_sizes_they_take() -> None:
@@ -436,11 +472,16 @@ def test_the_table_draws_the_reports_inputs_and_the_papers() -> None:
     assert z.shape == (1, 32, 60, 50)
     assert 0 <= z.min() < 0.001
     assert 0.099 < z.max() <= 0.1
+    z = network_input(BACKBONES["deep-decoder"], 1, (60, 50), seeded())
+    assert z.shape == (1, 128, 60, 50)
+    assert 0 <= z.min() < 0.001
+    assert 0.099 < z.max() <= 0.1
     assert {name: row.jitter for name, row in BACKBONES.items()} == {
         "normfree": 0,
         "unet": 0,
         "segnet": 0,
         "skip": 1 / 30,
+        "deep-decoder": 0,
     }
 
 

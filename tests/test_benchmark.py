@@ -82,7 +82,7 @@ def _coarse():
     """Draw with few pixels, and never with a package that happens to be installed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("guided_dip.plots.files.DPI", 40)
-        patch.setattr(methods, "has_bm3d", lambda: False)
+        patch.setattr(methods, "is_installed", lambda package: False)
         yield
 
 

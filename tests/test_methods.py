@@ -10,6 +10,7 @@ import torch
 from guided_dip.config import make_config
 from guided_dip.errors import InputError
 from guided_dip.experiments import methods
+from guided_dip.experiments.deepinv_dip import deepinv_dip
 from guided_dip.experiments.methods import DEFAULT, METHODS, nlm, select_methods, tv, wavelet
 from guided_dip.experiments.zsn2n import downsampled, zs_n2n
 from guided_dip.metrics import psnr
@@ -44,9 +45,9 @@ def test_the_table_is_sound():
 
 
 def test_the_default_methods(monkeypatch):
-    monkeypatch.setattr(methods, "has_bm3d", lambda: False)
+    monkeypatch.setattr(methods, "is_installed", lambda package: False)
     assert {method.name for method in select_methods([])} == set(DEFAULT)
-    monkeypatch.setattr(methods, "has_bm3d", lambda: True)
+    monkeypatch.setattr(methods, "is_installed", lambda package: True)
     assert {method.name for method in select_methods([])} == {*DEFAULT, "bm3d"}
 
 
@@ -55,11 +56,18 @@ def test_an_unknown_method_names_the_nearest():
         select_methods(["wavelets"])
 
 
-def test_bm3d_is_refused_where_it_is_not_installed(monkeypatch):
-    monkeypatch.setattr(methods, "has_bm3d", lambda: False)
-    with pytest.raises(InputError, match=r"bm3d .* is not installed; try") as error:
-        select_methods(["tv", "bm3d"])
+@pytest.mark.parametrize("name", ["bm3d", "deepinv-dip"])
+def test_what_is_not_installed_is_refused(monkeypatch, name):
+    monkeypatch.setattr(methods, "is_installed", lambda package: False)
+    with pytest.raises(InputError, match=rf"{name}: the package .* is not installed; try") as error:
+        select_methods(["tv", name])
     assert "\n" not in str(error.value)
+
+
+def test_packages_are_looked_for_by_name(monkeypatch):
+    assert methods.is_installed("numpy")
+    assert not methods.is_installed("no_such_package")
+    monkeypatch.setattr(methods, "is_installed", lambda package: package != "bm3d")
     with pytest.raises(InputError, match="not installed"):
         methods.bm3d(smooth(), SIGMA)
 
@@ -69,7 +77,7 @@ def test_bm3d_is_called_by_the_number_of_colours(monkeypatch):
     package.bm3d = lambda y, sigma: y[..., None] * 0 + sigma
     package.bm3d_rgb = lambda y, sigma: y * 0 + 2 * sigma
     monkeypatch.setitem(sys.modules, "bm3d", package)
-    monkeypatch.setattr(methods, "has_bm3d", lambda: True)
+    monkeypatch.setattr(methods, "is_installed", lambda package: True)
     assert methods.bm3d(smooth(), SIGMA).shape == (32, 32)
     assert np.allclose(methods.bm3d(smooth(True), SIGMA), 2 * SIGMA)
 
@@ -137,3 +145,50 @@ def test_zs_n2n_repeats_by_its_seed():
     assert not np.array_equal(same[0], same[2])
     with pytest.raises(InputError, match="2x2 pixels"):
         zs_n2n(y[:1], seed=0)
+
+
+def test_deepinvs_dip_denoises_by_its_seed():
+    pytest.importorskip("deepinv", exc_type=ImportError)
+    y = noisy(smooth(True))
+    runs = [deepinv_dip(y, seed=seed, iterations=150, channels=16) for seed in (0, 0, 1)]
+    assert (runs[0].shape, runs[0].dtype) == (y.shape, np.float32)
+    assert np.array_equal(runs[0], runs[1])
+    assert not np.array_equal(runs[0], runs[2])
+    clean = smooth(True)
+    assert psnr(runs[0], clean, data_range=1.0) > psnr(y, clean, data_range=1.0) + 3
+
+
+class _Prior:
+    """Stands in for deepinv's: random as its networks are, and picky about shapes."""
+
+    def __init__(self, decoder, *, img_size, iterations):
+        self.decoder, self.drawn, self.iterations = decoder, torch.rand(()), iterations
+        assert img_size == (8, 4, 4)
+
+    def __call__(self, y, physics):
+        assert physics == "denoising"
+        assert y.shape == (1, *self.decoder.size)
+        return y + self.drawn * self.iterations
+
+
+class _Decoder(torch.nn.Module):
+    def __init__(self, size, *, in_size, layers, channels):
+        super().__init__()
+        self.size = size
+        assert (in_size, layers, channels) == ((4, 4), 7, 8)
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_deepinv_is_called_with_a_tensor_and_leaves_the_global_seed_alone(monkeypatch, colour):
+    package = types.ModuleType("deepinv")
+    package.models = types.SimpleNamespace(ConvDecoder=_Decoder, DeepImagePrior=_Prior)
+    package.physics = types.SimpleNamespace(Denoising=lambda: "denoising")
+    monkeypatch.setitem(sys.modules, "deepinv", package)
+    y, state = smooth(colour).astype(np.float32), torch.get_rng_state()
+    first, again, other = (
+        deepinv_dip(y, seed=seed, iterations=2, channels=8) for seed in (0, 0, 1)
+    )
+    assert torch.equal(torch.get_rng_state(), state)
+    assert first.shape == y.shape
+    assert np.array_equal(first, again)
+    assert np.ptp(first - y) < 1e-6 < abs(float((first - other).mean()))

@@ -265,6 +265,7 @@ def test_images_that_cannot_be_restored(image, message):
         ({"clean": picture((3, 3, 3))}, r"\(3, 3, 3\) is not the image's \(16, 12, 3\)"),
         ({"device": "cuda:99"}, "not on this machine"),
         ({"backbone": "unett"}, "did you mean 'unet'"),
+        ({"backbone": "deep-decoder"}, "cannot follow recorrupted guides: try --supervision"),
         ({"backbone_options": {"widht": 3}}, "did you mean 'width'"),
         ({"supervision": "clean-guides", "start": 10}, "must be greater than end"),
         ({"stepps": 3}, "did you mean 'steps'"),

@@ -83,7 +83,8 @@ class Config(BaseModel):
 
     # The network
     backbone: str = Field(
-        "normfree", description="normfree, unet, segnet, skip, or module:callable"
+        "normfree",
+        description="normfree, unet, segnet, skip, deep-decoder, or module:callable",
     )
     backbone_options: dict[str, Any] | None = Field(
         None, description="keywords of the backbone's constructor; None: by effort"

@@ -3,14 +3,15 @@
 A backbone maps an input ``z`` (B, Cz, H, W) to an image (B, C, H, W). What a name stands for, and
 which ``z`` it is fed with when the network input is noise, is a row of `BACKBONES`:
 
-============  =============================  ================================================
-name          network                        z
-============  =============================  ================================================
-``normfree``  a U-Net without norm layers    N(0, 1), as many channels as the image
-``unet``      the report's UNet              N(0, 1), as many channels as the image
-``segnet``    the report's SegNet            N(0, 1), as many channels as the image
-``skip``      the DIP paper's denoising net  U(0, 0.1), 32 channels, plus N(0, 1/30**2) each step
-============  =============================  ================================================
+================  =============================  ===============================================
+name              network                        z
+================  =============================  ===============================================
+``normfree``      a U-Net without norm layers    N(0, 1), as many channels as the image
+``unet``          the report's UNet              N(0, 1), as many channels as the image
+``segnet``        the report's SegNet            N(0, 1), as many channels as the image
+``skip``          the DIP paper's denoising net  U(0, 0.1), 32 channels; N(0, 1/30**2) each step
+``deep-decoder``  the Deep Decoder               U(0, 0.1), 128 channels
+================  =============================  ===============================================
 
 ``module:callable`` names a network of the user's own.
 """
@@ -28,6 +29,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from guided_dip.backbones.blocks import PadAndCrop, whole_number
+from guided_dip.backbones.deepdecoder import CHANNELS, DeepDecoder
 from guided_dip.backbones.normfree import NormFree
 from guided_dip.backbones.segnet import SegNet
 from guided_dip.backbones.skip import Skip
@@ -37,6 +39,7 @@ from guided_dip.errors import InputError, choices
 __all__ = [
     "BACKBONES",
     "Backbone",
+    "DeepDecoder",
     "NormFree",
     "PadAndCrop",
     "SegNet",
@@ -65,6 +68,8 @@ class Backbone:
         What the draw is multiplied by.
     jitter
         Standard deviation of the normal noise added to ``z`` afresh at each step.
+    sees_input
+        Whether the output follows the input pixel by pixel, as recorrupted guides need.
     """
 
     constructor: Callable[..., nn.Module]
@@ -72,6 +77,7 @@ class Backbone:
     z_kind: Literal["normal", "uniform"] = "normal"
     z_scale: float = 1.0
     jitter: float = 0.0
+    sees_input: bool = True
 
 
 BACKBONES: dict[str, Backbone] = {
@@ -79,6 +85,9 @@ BACKBONES: dict[str, Backbone] = {
     "unet": Backbone(UNet),
     "segnet": Backbone(SegNet),
     "skip": Backbone(Skip, z_channels=32, z_kind="uniform", z_scale=0.1, jitter=1 / 30),
+    "deep-decoder": Backbone(
+        DeepDecoder, z_channels=CHANNELS, z_kind="uniform", z_scale=0.1, sees_input=False
+    ),
 }
 
 

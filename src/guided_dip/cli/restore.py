@@ -37,7 +37,8 @@ def restore(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="normfree, skip, unet, segnet or your own module:callable.  [default: normfree]",
+            help="normfree, skip, unet, segnet, deep-decoder or your own module:callable.  "
+            "[default: normfree]",
         ),
     ] = None,
     schedule: Annotated[

@@ -22,7 +22,7 @@ from guided_dip.experiments.benchmark_jobs import Job
 from guided_dip.experiments.benchmark_records import RECORDS, Score, Store
 from guided_dip.experiments.benchmark_study import STUDY, Benchmark, load_benchmark
 from guided_dip.experiments.board import Outcome, Progress, locked, read_index
-from guided_dip.experiments.methods import BM3D, DIP, PEAK
+from guided_dip.experiments.methods import DIP, PEAK
 from guided_dip.experiments.runner import run_all
 from guided_dip.experiments.worker import failure_of
 from guided_dip.files import write_whole
@@ -171,8 +171,8 @@ def _run_function(job: Job, folder: Path) -> Score:
         from guided_dip.engine import resolve_device
 
         packages, device = ["guided-dip", "torch", "numpy"], str(resolve_device("auto"))
-    if job.method.name == BM3D:
-        packages.append(BM3D)
+    if job.method.package is not None:
+        packages.append(job.method.package)
     return _score(
         job,
         _scores(restored, job),

@@ -24,7 +24,9 @@ Floats = NDArray[np.floating[Any]]
 Denoiser = Callable[[Floats, float, int], Floats]
 
 DIP, PEAK = "dip", "dip-peak"
-BM3D = "bm3d"
+BM3D, DEEPINV = "bm3d", "deepinv"
+_REMARKS = {BM3D: " (for non-commercial use only)", DEEPINV: " (it brings torchvision)"}
+DECODER_STEPS = 1900  # of Adam at 0.01, as Heckel and Hand's denoising example takes them
 TV_PRECISION = 1e-3  # of the residual's standard deviation
 TV_HALVINGS = 40
 TV_ITERATIONS = 200
@@ -51,6 +53,8 @@ class Method:
         Whether it saw the clean image.
     random
         Whether its result depends on a seed of its own.
+    package
+        What the user must have installed for it, besides the dependencies; None for nothing.
     """
 
     name: str
@@ -60,6 +64,7 @@ class Method:
     function: Denoiser | None = None
     oracle: bool = False
     random: bool = True
+    package: str | None = None
 
 
 def nlm(noisy: Floats, sigma: float) -> Floats:
@@ -178,7 +183,7 @@ def bm3d(noisy: Floats, sigma: float) -> Floats:
     InputError
         If the package is not installed.
     """
-    check_bm3d()
+    check_installed(METHODS[BM3D])
     if sigma <= 0:
         return noisy.copy()
     package = importlib.import_module("bm3d")
@@ -187,23 +192,34 @@ def bm3d(noisy: Floats, sigma: float) -> Floats:
     return restored
 
 
-def has_bm3d() -> bool:
-    """Tell whether the user has installed the package ``bm3d``; its licence is not a free one."""
-    return importlib.util.find_spec("bm3d") is not None
+def is_installed(package: str) -> bool:
+    """Tell whether the user has installed a package that is no dependency.
+
+    Parameters
+    ----------
+    package
+        Its name.
+    """
+    return importlib.util.find_spec(package) is not None
 
 
-def check_bm3d() -> None:
-    """Refuse BM3D where its package is missing.
+def check_installed(method: Method) -> None:
+    """Refuse a method whose package is missing.
+
+    Parameters
+    ----------
+    method
+        Which.
 
     Raises
     ------
     InputError
         If so.
     """
-    if not has_bm3d():
+    if method.package is not None and not is_installed(method.package):
         raise InputError(
-            "method bm3d: the package bm3d (for non-commercial use only) is not installed; try "
-            "installing it, or leave bm3d out of --methods"
+            f"method {method.name}: the package {method.package}{_REMARKS[method.package]} is not "
+            f"installed; try installing it, or leave {method.name} out of --methods"
         )
 
 
@@ -213,15 +229,26 @@ def _zs_n2n(noisy: Floats, _: float, seed: int) -> Floats:
     return zs_n2n(noisy, seed=seed)
 
 
+def _deepinv_dip(noisy: Floats, _: float, seed: int) -> Floats:
+    from guided_dip.experiments.deepinv_dip import deepinv_dip
+
+    return deepinv_dip(noisy, seed=seed)
+
+
 def _channel_axis(pixels: Floats) -> int | None:
     return None if pixels.ndim == 2 else -1
 
 
-def _filter(name: str, title: str, function: Callable[[Floats, float], Floats]) -> Method:
+def _filter(
+    name: str,
+    title: str,
+    function: Callable[[Floats, float], Floats],
+    package: str | None = None,
+) -> Method:
     def denoise(noisy: Floats, sigma: float, _: int) -> Floats:
         return function(noisy, sigma)
 
-    return Method(name, title, function=denoise, random=False)
+    return Method(name, title, function=denoise, random=False, package=package)
 
 
 def _plain_dip(name: str, title: str, **settings: Any) -> Method:
@@ -242,11 +269,15 @@ _ALL = (
     _plain_dip("dip-average", "DIP, mean of outputs", output_average=0.99),
     _plain_dip("dip-es-wmv", "DIP, stopped by ES-WMV", stopping="es-wmv"),
     _plain_dip("dip-es-emv", "DIP, stopped by ES-EMV", stopping="es-emv"),
+    _plain_dip(
+        "deep-decoder", "Deep Decoder", backbone="deep-decoder", steps=DECODER_STEPS, jitter=0.0
+    ),
+    Method("deepinv-dip", "DIP of deepinv", function=_deepinv_dip, package=DEEPINV),
     Method("zs-n2n", "Zero-Shot Noise2Noise", function=_zs_n2n),
     _filter("nlm", "Non-local means", nlm),
     _filter("tv", "Total variation", tv),
     _filter("wavelet", "Wavelets, BayesShrink", wavelet),
-    _filter(BM3D, "BM3D", bm3d),
+    _filter(BM3D, "BM3D", bm3d, package=BM3D),
     Method(PEAK, "DIP, best step", saw=SAW_CLEAN, oracle=True),
     Method(
         "clean-guides",
@@ -271,17 +302,16 @@ def select_methods(names: Sequence[str]) -> tuple[Method, ...]:
     Raises
     ------
     InputError
-        For an unknown name, or BM3D where it is not installed.
+        For an unknown name, or one whose package is not installed.
 
     Examples
     --------
     >>> [method.name for method in select_methods(["tv", "fast", "tv"])]
     ['fast', 'tv']
     """
-    wanted = list(names) or [*DEFAULT, *([BM3D] if has_bm3d() else [])]
+    wanted = list(names) or [*DEFAULT, *([BM3D] if is_installed(BM3D) else [])]
     for name in wanted:
         if name not in METHODS:
             raise InputError(f"unknown method '{name}': {choices(name, METHODS)}")
-        if name == BM3D:
-            check_bm3d()
+        check_installed(METHODS[name])
     return tuple(method for method in METHODS.values() if method.name in wanted)

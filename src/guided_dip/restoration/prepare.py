@@ -144,7 +144,13 @@ def _resolved(
 ) -> Config:
     """Fill in what a config leaves to the image and to the machine."""
     device = resolve_device(config.device)
-    jitter = backbones.find(config.backbone).jitter if config.jitter is None else config.jitter
+    backbone = backbones.find(config.backbone)
+    if config.supervision == "recorrupted-guides" and not backbone.sees_input:
+        raise InputError(
+            f"{config.backbone} makes an image from noise and cannot follow recorrupted guides: "
+            "try --supervision observation"
+        )
+    jitter = backbone.jitter if config.jitter is None else config.jitter
     height, width, _ = pixels.shape
     if config.patch and config.patch > min(height, width):
         raise InputError(
