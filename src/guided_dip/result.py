@@ -73,6 +73,8 @@ class Result:
         (step, estimate) pairs along the run, estimates as float32 in [0, 1] units.
     seconds
         Time of the fit and the final estimate.
+    peak_memory
+        Most memory in use, in MiB: of the process, or of the GPU; None where it is not counted.
     stopped_at
         Step at which an early-stopping rule had its smallest variance; None if there was no rule.
     rollbacks
@@ -93,6 +95,7 @@ class Result:
     records: tuple[Record, ...]
     snapshots: tuple[tuple[int, NDArray[np.float32]], ...]
     seconds: float
+    peak_memory: int | None = None
     stopped_at: int | None = None
     rollbacks: tuple[int, ...] = ()
     spread: NDArray[np.float32] | None = None

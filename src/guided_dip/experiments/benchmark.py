@@ -27,6 +27,7 @@ from guided_dip.experiments.runner import run_all
 from guided_dip.experiments.worker import failure_of
 from guided_dip.files import write_whole
 from guided_dip.images import Picture, from_float, write
+from guided_dip.memory import PeakMemory
 from guided_dip.metrics import psnr, ssim
 from guided_dip.restoration.span import span_of
 from guided_dip.result import Scores
@@ -159,24 +160,25 @@ def _run_functions(
 def _run_function(job: Job, folder: Path) -> Score:
     function = job.method.function
     assert function is not None, "a job without a spec is a function's"
-    began = time.perf_counter()
-    # Every method is given the same even noise, and its result taken back in the same way.
-    span = span_of(np.atleast_3d(job.noisy), job.noise)
-    restored = span.from_fit(function(span.to_fit(job.noisy), span.sigma, job.seed))
-    seconds = time.perf_counter() - began
-    _keep(folder, job.method.name, job.image, job.seed, restored)
-    packages = ["guided-dip", "numpy", "scikit-image"]
     device = "cpu"
+    packages = ["guided-dip", "numpy", "scikit-image"]
     if job.method.random:  # it is a network
         from guided_dip.engine import resolve_device
 
         packages, device = ["guided-dip", "torch", "numpy"], str(resolve_device("auto"))
     if job.method.package is not None:
         packages.append(job.method.package)
+    memory, began = PeakMemory(device), time.perf_counter()
+    # Every method is given the same even noise, and its result taken back in the same way.
+    span = span_of(np.atleast_3d(job.noisy), job.noise)
+    restored = span.from_fit(function(span.to_fit(job.noisy), span.sigma, job.seed))
+    seconds, peak = time.perf_counter() - began, memory.mebibytes()
+    _keep(folder, job.method.name, job.image, job.seed, restored)
     return _score(
         job,
         _scores(restored, job),
         seconds=round(seconds, 3),
+        peak_memory=peak,
         device=device,
         versions=versions(packages),
     )
@@ -254,6 +256,7 @@ def _scores_of_run(job: Job, run: SavedRun) -> list[Score]:
         _scores(run.restored, job),
         steps=summary.steps,
         seconds=summary.seconds,
+        peak_memory=summary.peak_memory,
         device=summary.device,
         versions=summary.versions,
     )

@@ -144,7 +144,12 @@ def _opening(benchmark: Benchmark, methods: Sequence[MethodScores]) -> Iterator[
 
 
 def _means(methods: Sequence[MethodScores], images: int) -> Table:
-    columns = (("PSNR (dB)", "psnr", 2), ("SSIM", "ssim", 4), ("Seconds", "seconds", 2))
+    columns = (
+        ("PSNR (dB)", "psnr", 2),
+        ("SSIM", "ssim", 4),
+        ("Seconds", "seconds", 2),
+        ("Peak memory (MiB)", "peak_memory", 0),
+    )
     lines = [
         [
             method.method.title,
@@ -158,7 +163,8 @@ def _means(methods: Sequence[MethodScores], images: int) -> Table:
         f"Means over the pictures; every line {methods[0].method.saw}. Where there are several "
         "seeds: the mean over seeds \N{PLUS-MINUS SIGN} the sample standard deviation of the "
         "mean over pictures. Means over fewer pictures than others cannot be compared with them. "
-        "Seconds are of one picture, as the machine's load was."
+        "Seconds are of one picture, as the machine's load was; memory is the process's, or, where "
+        "it computed, the GPU's."
     )
     return Table(caption, ["Method", "Pictures", "Seeds", *(head for head, _, _ in columns)], lines)
 

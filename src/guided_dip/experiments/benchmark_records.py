@@ -42,6 +42,8 @@ class Score(BaseModel):
         Steps that were taken; None for a function.
     seconds
         Time of the restoration.
+    peak_memory
+        Most memory in use meanwhile, in MiB; None where it was not counted.
     device
         Where it was computed.
     digest
@@ -63,6 +65,7 @@ class Score(BaseModel):
     told: str
     steps: int | None
     seconds: float
+    peak_memory: int | None = None
     device: str
     digest: str
     versions: dict[str, str]

@@ -112,7 +112,7 @@ def as_dict(benchmark: Benchmark, methods: Sequence[MethodScores]) -> dict[str, 
         }
         | {
             what: None if (mean := method.mean(what)) is None else [mean.value, mean.std]
-            for what in ("psnr", "ssim", "seconds")
+            for what in ("psnr", "ssim", "seconds", "peak_memory")
         }
         for method in methods
     ]

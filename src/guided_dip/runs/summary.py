@@ -89,6 +89,8 @@ class Summary(BaseModel):
         Steps that were taken.
     seconds
         Time of the fit and the final estimate.
+    peak_memory
+        Most memory in use, in MiB: of the process, or of the GPU; None where it is not counted.
     final_loss
         Loss of the last step.
     stopped_at
@@ -124,6 +126,7 @@ class Summary(BaseModel):
     plan: Plan
     steps: int
     seconds: float
+    peak_memory: int | None = None
     final_loss: float | None
     stopped_at: int | None
     rollbacks: tuple[int, ...] = ()
@@ -166,6 +169,7 @@ def summarize(
         plan=result.plan,
         steps=len(records),
         seconds=round(result.seconds, 3),
+        peak_memory=result.peak_memory,
         final_loss=records[-1].loss if records else None,
         stopped_at=result.stopped_at,
         rollbacks=result.rollbacks,
