@@ -90,6 +90,22 @@ def test_local_strength_is_read_off_the_picture():
     assert np.abs(share - np.clip(truth, 0.3, 1)).mean() < 0.05
 
 
+def test_local_strength_keeps_to_its_side_of_an_edge():
+    image = np.zeros((64, 64, 1))
+    image[:, 32:] = 0.5
+    clipping = Clipping(0.0, 1.0, SIGMA)
+    share = clipping.local_share(clipped(image, SIGMA))
+    truth = clipping.std(image) / SIGMA
+    assert np.abs(share - truth)[:, 29:35].mean() < 0.06  # a blur of 2 pixels: 0.16
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 9, 1), (9, 1, 2), (3, 2, 4)])
+def test_local_strength_of_small_pictures(shape):
+    pixels = np.full(shape, 0.5)
+    share = Clipping(0.0, 1.0, SIGMA).local_share(pixels)
+    np.testing.assert_allclose(share, np.ones(shape), atol=1e-3)
+
+
 @pytest.mark.parametrize("sigma", [5, 15, 25, 50])
 def test_clipping_is_found_where_it_is(sigma):
     sigma = sigma / 255

@@ -34,7 +34,7 @@ FEWEST = 0.001  # share of the samples at an extreme value that makes it a clipp
 SPIKE = 0.5  # samples at the extreme, over those in the next half sigma
 REACH = 3.0  # sigmas beyond the limits to which means are tabled
 TABLE = 2000  # entries
-BLUR = 2.0  # pixels, standard deviation of the mean from which the local noise is read
+MEANS = 0.7  # of sigma, the strength of the non-local means from which local noise is read
 LEAST = 0.3  # of sigma, below which local noise is not reckoned
 
 
@@ -107,16 +107,30 @@ class Clipping:
         Parameters
         ----------
         pixels : (H, W, C)
-            The clipped noisy image; the noise is read off its local mean.
+            The clipped noisy image; the noise is read off its non-local means (Buades, Coll and
+            Morel, CVPR 2005).
 
         Returns
         -------
         (H, W, C) in [0.3, 1]
         """
-        local = ndimage.gaussian_filter(pixels.astype(np.float64), (BLUR, BLUR, 0))
         _, tabled, spread = self._table
-        share: Floats = np.interp(local, tabled, spread / self.sigma)
+        share: Floats = np.interp(self._local_means(pixels), tabled, spread / self.sigma)
         return np.clip(share, LEAST, 1.0)
+
+    def _local_means(self, pixels: NDArray[Any]) -> Floats:
+        """Return about what pixels are without noise: a blur would mix what edges keep apart."""
+        from skimage.restoration import denoise_nl_means  # half a second to import
+
+        means: Floats = denoise_nl_means(
+            pixels.astype(np.float64),
+            patch_size=5,
+            patch_distance=6,
+            h=MEANS * self.sigma,
+            sigma=self.sigma,
+            channel_axis=-1,
+        )
+        return means.reshape(pixels.shape)
 
     def _beyond(self, means: NDArray[Any], values: Floats, tabled: Floats) -> Floats:
         """Read the table backwards; without a limit, values go on as they are."""

@@ -29,7 +29,6 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from guided_dip.clipping import BLUR
 from guided_dip.noise import NoiseModel, estimate_noise, estimate_sigma
 
 __all__ = ["Grain", "estimate_noise_and_grain", "find_grain", "read_grain"]
@@ -39,6 +38,7 @@ Floats = NDArray[np.float64]
 BLOCK = 16  # pixels
 SMALLEST = 64  # pixels a side of a picture whose grain can be told from its detail
 SLOPE_BLUR = 3.0  # pixels, standard deviation
+BLUR = 2.0  # pixels, standard deviation of the mean from which the local noise is read
 FLATTEST = 0.1  # share of the blocks that are looked at
 QUIETEST = 0.5  # share of these that is believed
 FEWEST = 8  # blocks of a level of brightness
