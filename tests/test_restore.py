@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from guided_dip.clipping import Clipping
 from guided_dip.config import make_config
 from guided_dip.errors import InputError, RunError
 from guided_dip.guidance import SUPERVISIONS
@@ -618,24 +619,22 @@ def test_clipped_noise_leaves_no_haze():
     assert result.scores.psnr > result.scores_before.psnr + 12
 
 
-def test_the_span_corrects_for_clipping():
-    _, image = dark()
+def test_the_fit_is_given_the_noise_that_was_cut_off():
+    clean, image = dark()
     noise = NoiseModel("gaussian", 25 / 255)
     span = span_of(image, noise)
-    assert span.clipping is not None
-    assert span.clipping.low == 0
-    assert np.isinf(span.clipping.high)
-    haze = np.full((2, 2, 3), 25 / 255 / np.sqrt(2 * np.pi), np.float32)
-    np.testing.assert_allclose(span.from_fit(haze), 0, atol=1e-3)
-    np.testing.assert_allclose(span.from_fit(haze + 0.5), haze + 0.5, atol=1e-5)
-    share = span.local_share(image)
-    assert share.dtype == np.float32
-    assert share.min() < 0.65 < 0.9 < share.max()
-    spread = span.spread_from_fit(np.full_like(haze, 0.01), haze + 0.02)
-    assert (spread > 0.01).all()
-    whole = span_of(picture().astype(np.float32), noise)
-    assert whole.clipping is None
-    assert whole.local_share(image) is None
+    assert span.clipping == Clipping(0.0, np.inf, noise.sigma)
+    given = span.observation(image, 0)
+    assert given.dtype == np.float32
+    black = clean == 0
+    assert abs(given[black].mean()) < 0.1 * noise.sigma < image[black].mean()
+    assert given[black].std() == pytest.approx(noise.sigma, rel=0.05)
+    assert np.array_equal(given[image > 0], span.to_fit(image)[image > 0])
+    assert span.from_fit(np.float32([-0.1, 0.5, 1.1])).tolist() == pytest.approx([0, 0.5, 1.1])
+    whole = picture().astype(np.float32)
+    span = span_of(whole, noise)
+    assert span.clipping is None
+    assert np.array_equal(span.observation(whole, 0), span.to_fit(whole))
 
 
 def test_counted_light_ends_at_black_by_itself():

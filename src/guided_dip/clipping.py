@@ -1,30 +1,23 @@
-r"""Noise that was cut off at black or white: find it, and undo what it does to means.
+"""Noise that was cut off at black or white: find it, and fill in what was cut off.
 
 A sensor and a file hold no value below black or above white, so of noise around a dark value only
-the upper half is seen. With ``y = min(max(x + n, l), h)``, ``n ~ N(0, sigma^2)``, ``a = (l - x) /
-sigma`` and ``b = (h - x) / sigma``,
-
-    E[y]   = l Phi(a) + h (1 - Phi(b)) + x (Phi(b) - Phi(a)) + sigma (phi(a) - phi(b)),
-    E[y^2] = l^2 Phi(a) + h^2 (1 - Phi(b)) + (x^2 + sigma^2) (Phi(b) - Phi(a))
-             + sigma ((x + l) phi(a) - (x + h) phi(b)),
-
-with ``phi`` and ``Phi`` the density and distribution of N(0, 1). The mean is not ``x``: an average
-of black pixels is ``sigma / sqrt(2 pi)`` too bright. And the noise that is left is weaker than
-sigma, which a fit that takes it for sigma everywhere over-corrects (Foi, "Clipped noisy images:
-heteroskedastic modeling and practical denoising", Signal Processing 89(12), 2009).
+the upper half is seen. Around black, an average of ``max(n, 0)``, ``n ~ N(0, sigma^2)``, is
+``sigma / sqrt(2 pi)`` too bright, and its standard deviation is ``sigma sqrt(1/2 - 1/(2 pi))``
+(Foi, "Clipped noisy images: heteroskedastic modeling and practical denoising", Signal Processing
+89(12), 2009). A fit reckons with noise that is normal and even. So what was cut off is drawn again
+from where it must have been, beyond the limit (`Clipping.filled`).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 
 __all__ = ["Clipping", "find_clipping"]
 
@@ -32,10 +25,9 @@ Floats = NDArray[np.float64]
 
 FEWEST = 0.001  # share of the samples at an extreme value that makes it a clipped one
 SPIKE = 0.5  # samples at the extreme, over those in the next half sigma
-REACH = 3.0  # sigmas beyond the limits to which means are tabled
-TABLE = 2000  # entries
-MEANS = 0.7  # of sigma, the strength of the non-local means from which local noise is read
-LEAST = 0.3  # of sigma, below which local noise is not reckoned
+MEANS = 0.7  # of sigma, the strength of the non-local means
+FILLINGS = 3  # after which the filled image's dark parts moved by less than 0.2 of 255
+TINY = 1e-9
 
 
 @dataclass(frozen=True)
@@ -54,76 +46,43 @@ class Clipping:
     high: float
     sigma: float
 
-    def mean(self, values: NDArray[Any]) -> Floats:
-        """Return what noisy pixels are on the mean after clipping.
+    def filled(self, pixels: NDArray[Any], seed: int) -> Floats:
+        """Return the image with noise as it was before it was cut off.
 
-        Parameters
-        ----------
-        values
-            What they would be without noise, any shape.
-        """
-        return self._moments(values)[0]
-
-    def std(self, values: NDArray[Any]) -> Floats:
-        """Return the standard deviation of noisy pixels after clipping.
-
-        Parameters
-        ----------
-        values
-            What they would be without noise, any shape.
-        """
-        mean, square = self._moments(values)
-        return np.sqrt(np.maximum(square - mean**2, 0))
-
-    def value(self, means: NDArray[Any]) -> Floats:
-        """Return the value of which clipped noisy pixels have a mean: the inverse of `mean`.
-
-        Parameters
-        ----------
-        means
-            Any shape. Means that only values beyond a limit could have become the limit.
-        """
-        values, tabled, _ = self._table
-        inside = (values >= self.low) & (values <= self.high)
-        return self._beyond(means, values[inside], tabled[inside])
-
-    def slope(self, means: NDArray[Any]) -> Floats:
-        """Return how much `value` changes with the mean; 0 where it is a limit.
-
-        Parameters
-        ----------
-        means
-            Any shape.
-        """
-        found = self.value(means)
-        a, b = self._ends(found)
-        kept = ndtr(b) - ndtr(a)  # the derivative of E[y]
-        at_limit = (found <= self.low) | (found >= self.high)
-        return np.where(at_limit, 0.0, 1 / np.maximum(kept, 0.25))
-
-    def local_share(self, pixels: NDArray[Any]) -> Floats:
-        """Return how strong the noise is at each pixel, over `sigma`.
+        A sample at a limit lay somewhere beyond it: at a draw of ``N(x, sigma^2)`` from beyond the
+        limit. For the unknown ``x`` stand the image's non-local means (Buades, Coll and Morel, CVPR
+        2005), again and again from the image so filled: an error of theirs moves the mean of what
+        is drawn by 0.36 of it at the limit, and by less farther away.
 
         Parameters
         ----------
         pixels : (H, W, C)
-            The clipped noisy image; the noise is read off its non-local means (Buades, Coll and
-            Morel, CVPR 2005).
-
-        Returns
-        -------
-        (H, W, C) in [0.3, 1]
+            The clipped noisy image.
+        seed
+            Of the draws.
         """
-        _, tabled, spread = self._table
-        share: Floats = np.interp(self._local_means(pixels), tabled, spread / self.sigma)
-        return np.clip(share, LEAST, 1.0)
+        pixels = np.asarray(pixels, np.float64)
+        dark, bright = pixels <= self.low, pixels >= self.high
+        # Kept away from 0, whose quantile is minus infinity.
+        beyond = np.random.default_rng(seed).uniform(TINY, 1, pixels.shape)
+        filled = pixels
+        for _ in range(FILLINGS):
+            means = np.clip(self._means(filled), self.low, self.high)
+            for cut, limit, sign in ((dark, self.low, 1), (bright, self.high, -1)):
+                if cut.any():
+                    x = sign * means[cut]
+                    within = ndtr((sign * limit - x) / self.sigma)
+                    drawn = x + self.sigma * ndtri(beyond[cut] * within)
+                    filled = filled.copy()
+                    filled[cut] = sign * drawn
+        return filled
 
-    def _local_means(self, pixels: NDArray[Any]) -> Floats:
-        """Return about what pixels are without noise: a blur would mix what edges keep apart."""
+    def _means(self, pixels: Floats) -> Floats:
+        """Return about what pixels are without noise; unlike a blur, it keeps edges."""
         from skimage.restoration import denoise_nl_means  # half a second to import
 
         means: Floats = denoise_nl_means(
-            pixels.astype(np.float64),
+            pixels,
             patch_size=5,
             patch_distance=6,
             h=MEANS * self.sigma,
@@ -131,45 +90,6 @@ class Clipping:
             channel_axis=-1,
         )
         return means.reshape(pixels.shape)
-
-    def _beyond(self, means: NDArray[Any], values: Floats, tabled: Floats) -> Floats:
-        """Read the table backwards; without a limit, values go on as they are."""
-        found: Floats = np.interp(means, tabled, values)
-        if math.isinf(self.low):
-            found = np.where(means < tabled[0], means, found)
-        if math.isinf(self.high):
-            found = np.where(means > tabled[-1], means, found)
-        return found
-
-    @cached_property
-    def _table(self) -> tuple[Floats, Floats, Floats]:
-        """Values, their means and standard deviations, from beyond one limit to the other."""
-        reach = REACH * self.sigma
-        # Far from its limit, nothing is clipped.
-        first = self.low if math.isfinite(self.low) else self.high - 3 * reach
-        last = self.high if math.isfinite(self.high) else self.low + 3 * reach
-        values = np.linspace(first - reach, last + reach, TABLE)
-        values = np.sort(np.concatenate([values, [first, last]]))  # the limits themselves, exactly
-        return values, self.mean(values), self.std(values)
-
-    def _ends(self, values: NDArray[Any]) -> tuple[Floats, Floats]:
-        return (self.low - values) / self.sigma, (self.high - values) / self.sigma
-
-    def _moments(self, values: NDArray[Any]) -> tuple[Floats, Floats]:
-        """Return the mean and mean square of clipped noisy pixels."""
-        x, sigma = np.asarray(values, np.float64), self.sigma
-        a, b = self._ends(x)
-        inside = ndtr(b) - ndtr(a)
-        mean = x * inside + sigma * (_density(a) - _density(b))
-        square = (x**2 + sigma**2) * inside
-        for limit, outside, end, sign in (
-            (self.low, ndtr(a), a, 1),
-            (self.high, ndtr(-b), b, -1),
-        ):
-            if math.isfinite(limit):
-                mean = mean + limit * outside
-                square = square + limit**2 * outside + sign * sigma * (x + limit) * _density(end)
-        return mean, square
 
 
 def find_clipping(evened: NDArray[Any], sigma: float, *, black: bool = True) -> Clipping | None:
@@ -216,8 +136,3 @@ def _surrounded(at: NDArray[np.bool_]) -> NDArray[np.bool_]:
     cross = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], bool)[..., None]
     eroded: NDArray[np.bool_] = ndimage.binary_erosion(at, cross, border_value=1)
     return eroded
-
-
-def _density(x: Floats) -> Floats:
-    density: Floats = np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
-    return density

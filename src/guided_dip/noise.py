@@ -66,8 +66,8 @@ _GROWS = 2.0  # variance of bright parts over that of dark ones, from which on n
 _CLIPPED = 0.001  # share of the values at one extreme that makes it a clipped one
 _NEAR = 2.5  # sigmas from a clipped extreme within which noise may have been cut off
 _GROWS_ELSEWHERE = 1.4  # the same, where levels at a clipped extreme are left out
-_ROUNDS = 8  # of reckoning back from clipped noise
-_WEAKENED = 0.65  # of the noise, below which a level says too little of it
+_ROUNDS = 4  # of filling in clipped noise
+_FILLED = 768  # pixels; so much of each side is filled in
 _TELLING = 3  # levels, the fewest that tell anything
 _NO_READ = 0.02  # share of the mean variance; less of it is no read noise to speak of
 _UNDER = 0.3  # quantile at which the variance line is laid: texture only ever adds; and 0.3 times
@@ -331,10 +331,7 @@ def estimate_noise(
         telling = whole.sum() >= _TELLING
         elsewhere = _line_under(levels[whole], variances[whole]) if telling else line
         if not telling or elsewhere.growth < _GROWS_ELSEWHERE:
-            before = _before_clipping(pixels, levels * peak, variances * peak**2, sigma)
-            # Clipping only ever weakens noise.
-            read = peak * math.sqrt(max(elsewhere.mean, 0.0))
-            return NoiseModel("gaussian", max(before, read))
+            return NoiseModel("gaussian", _before_clipping(pixels, sigma))
     if len(levels) < _LEVELS or line.growth < _GROWS:
         return NoiseModel("gaussian", sigma)
     # The line holds at the darkest level; black lies below it.
@@ -344,22 +341,29 @@ def estimate_noise(
     return NoiseModel("poisson-gaussian", math.sqrt(read), gain)
 
 
-def _before_clipping(pixels: Floats, levels: Floats, variances: Floats, sigma: float) -> float:
+def _before_clipping(pixels: Floats, sigma: float) -> float:
     """Return what a noise level was before it was cut off at black or white.
 
-    Each level of brightness has lost the share of its noise that clipping takes there.
+    The noise is filled in as strong as it was read, and read anew, again and again: what is filled
+    in is little of the picture, so the level soon stays where it is.
     """
+    part = _middle(pixels)
+    seen = estimate_sigma(part, -1)
+    if not seen:
+        return sigma
+    before = seen
     for _ in range(_ROUNDS):
-        clipping = find_clipping(pixels, sigma)
+        clipping = find_clipping(part, before)
         if clipping is None:
-            return sigma
-        share = clipping.std(clipping.value(levels)) / sigma
-        telling = share > _WEAKENED
-        if telling.sum() < _TELLING:
-            return sigma
-        line = _line_under(levels[telling], variances[telling] / share[telling] ** 2)
-        sigma = math.sqrt(max(line.mean, 0.0))
-    return sigma
+            break
+        before = estimate_sigma(clipping.filled(part, 0), -1)
+    return sigma * before / seen
+
+
+def _middle(pixels: Floats) -> Floats:
+    """Return the middle of a large picture: filling in takes seconds a megapixel."""
+    top, left = (max(0, (size - _FILLED) // 2) for size in pixels.shape[:2])
+    return pixels[top : top + _FILLED, left : left + _FILLED]
 
 
 def estimate_sigma(

@@ -250,13 +250,18 @@ class Restoration:
     @cached_property
     def _power(self) -> float:
         """Mean square of the image: the loss of a black picture."""
-        return float(np.mean(self.span.to_fit(self.pixels).astype(np.float64) ** 2))
+        return float(np.mean(self._observation.astype(np.float64) ** 2))
+
+    @cached_property
+    def _observation(self) -> NDArray[np.float32]:
+        """The image as the fit is given it, (H, W, C)."""
+        return self.span.observation(self.pixels, seeds.derive(self.config.seed, "clipped"))
 
     def _fit(self, plan: Plan | None = None) -> Fit:
         c = self.config
         plan = self.plan if plan is None else plan
         device = torch.device(c.device)
-        y = _as_tensor(self.span.to_fit(self.pixels), device)
+        y = _as_tensor(self._observation, device)
         settings = FitSettings(
             **{name: getattr(c, name) for name in FitSettings.__dataclass_fields__}
         )
@@ -414,7 +419,7 @@ def _told_noise(span: Span) -> str:
     if span.clipping is not None:
         ends = (("black", span.clipping.low), ("white", span.clipping.high))
         cut = " and ".join(name for name, limit in ends if math.isfinite(limit))
-        parts.append(f"its noise was cut off at {cut}, which is corrected for")
+        parts.append(f"its noise was cut off at {cut}, where it is filled in")
     if span.grain is not None:
         parts.append(
             f"its noise is correlated ({span.grain.correlation:.2f} between neighbours), so the "

@@ -1,7 +1,7 @@
 """The values that an image covers, which the fit maps to [0, 1], its noise made even.
 
-Where noise was cut off at black or white, an estimate of the fit is one of the clipped image's
-mean, and is taken back to the value behind it (`guided_dip.clipping`).
+Where noise was cut off at black or white, the fit is given an image in which that is filled in
+(`guided_dip.clipping`).
 """
 
 from __future__ import annotations
@@ -48,12 +48,25 @@ class Span:
 
     def to_fit(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take an image's values to the fit's, any shape."""
-        evened = self.noise.evened(pixels).astype(np.float32)
-        return np.asarray((evened - np.float32(self.low)) / np.float32(self.size))
+        return self._mapped(self.noise.evened(pixels))
+
+    def observation(self, pixels: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+        """Return the image as the fit is given it: noise that was cut off is filled in.
+
+        Parameters
+        ----------
+        pixels : (H, W, C)
+            The image.
+        seed
+            Of what is drawn for that.
+        """
+        if self.clipping is None:
+            return self.to_fit(pixels)
+        return self._mapped(self.clipping.filled(self.noise.evened(pixels), seed))
 
     def from_fit(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take an estimate of the fit to the image's values, any shape."""
-        return np.asarray(self.noise.unevened(self._unclipped(values)), np.float32)
+        return np.asarray(self.noise.unevened(self._within(values)), np.float32)
 
     def spread_from_fit(
         self, spread: NDArray[np.float32], values: NDArray[np.float32]
@@ -65,9 +78,7 @@ class Span:
         spread, values
             The deviation, and the estimate around which it lies.
         """
-        slope = self.noise.slope(self._unclipped(values))
-        if self.clipping is not None:
-            slope = slope * self.clipping.slope(self._unmapped(values))
+        slope = self.noise.slope(self._within(values))
         return np.asarray(spread * np.float32(self.size) * slope, np.float32)
 
     def local_share(self, pixels: NDArray[np.float32]) -> NDArray[np.float32] | None:
@@ -82,16 +93,19 @@ class Span:
         -------
         (H, W, C) above 0, or None where it is the same everywhere
         """
-        cause = self.grain or self.clipping
-        return None if cause is None else cause.local_share(self.noise.evened(pixels)).astype("f4")
+        if self.grain is None:
+            return None
+        return self.grain.local_share(self.noise.evened(pixels)).astype(np.float32)
 
-    def _unclipped(self, values: NDArray[np.float32]) -> NDArray[Any]:
-        """Take an estimate of the fit to evened values of before they were cut off."""
-        evened = self._unmapped(values)
-        return evened if self.clipping is None else self.clipping.value(evened)
+    def _mapped(self, evened: NDArray[Any]) -> NDArray[np.float32]:
+        return (evened.astype(np.float32) - np.float32(self.low)) / np.float32(self.size)
 
-    def _unmapped(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        return values * np.float32(self.size) + np.float32(self.low)
+    def _within(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Take an estimate to evened values, within the limits at which noise was cut off."""
+        evened = values * np.float32(self.size) + np.float32(self.low)
+        if self.clipping is None:
+            return evened
+        return evened.clip(np.float32(self.clipping.low), np.float32(self.clipping.high))
 
 
 WHITE = Span()
