@@ -242,6 +242,19 @@ def test_rates_carry_a_fit_equally_far_whatever_its_steps(steps, side, sigma, pa
     assert config.muon_learning_rate / config.learning_rate == pytest.approx(0.02 / 3e-3)
 
 
+def test_few_photons_are_blurred_by_stronger_noise():
+    def weakest(photons, **settings):
+        return fill_in(make_config(settings), size=(64, 64), photons=photons).a_end
+
+    assert weakest(None) == 0.5
+    assert weakest(100) == 0.5
+    assert weakest(1.44) == pytest.approx(1)
+    assert weakest(0) == weakest(0.01) == 2  # a_start
+    assert weakest(0.01, a_start=5) == 5
+    assert weakest(1.44, a_end=0.7) == 0.7
+    assert weakest(None, a_start=0.3) == 0.3
+
+
 @pytest.mark.parametrize(
     ("size", "side"),
     [((512, 512), 256), ((256, 300), 128), ((200, 900), 96), ((191, 900), 0), ((16, 16), 0)],

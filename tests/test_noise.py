@@ -120,7 +120,9 @@ def test_an_error_is_one_line_that_says_what_to_try(text, says):
         ("poisson-gaussian:2", "the read noise is missing"),
         ("poisson-gaussian:2,", "'' is not a number"),
         ("poisson-gaussian:0,5", "the gain must be above 0"),
-        ("poisson-gaussian:2,5,7", "more numbers than 2"),
+        ("poisson-gaussian:2,5,7,9", "more numbers than 3"),
+        ("poisson-gaussian:2,5,x", "'x' is not a number"),
+        ("poisson:30,-1", "the value of no light must be finite and at least 0"),
         ("poisson-gaussian:2,inf", "the read noise must be finite"),
     ],
 )
@@ -131,13 +133,16 @@ def test_an_error_about_counted_light_says_what_to_try(text, says):
     assert "try poisson" in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["poisson:30", "poisson-gaussian:2,5", "poisson-gaussian:0.3,0"])
+@pytest.mark.parametrize(
+    "text", ["poisson:30", "poisson:30,3", "poisson-gaussian:2,5", "poisson-gaussian:0.3,0,8.5"]
+)
 def test_counted_light_prints_as_it_is_written(text):
     assert str(parse_noise(text)) == text
 
 
 def test_counted_light_is_read_in_its_units():
     assert parse_noise("poisson:30") == NoiseModel("poisson", gain=1 / 30)
+    assert parse_noise("poisson:30,51") == NoiseModel("poisson", gain=1 / 30, black=0.2)
     assert parse_noise("poisson-gaussian:2,5") == NoiseModel("poisson-gaussian", 5 / 255, 2 / 255)
 
 
@@ -170,6 +175,8 @@ def test_a_model_checks_its_kind():
         (("poisson-gaussian", 0.1, -0.1), "above 0"),
         (("poisson-gaussian", 0.1, math.nan), "finite"),
         (("poisson", 0.1, 0.1), "poisson noise has no sigma"),
+        (("poisson", 0.0, 0.1, math.inf), "black of poisson noise must be finite"),
+        (("gaussian", 0.1, 0.0, 0.1), "black of gaussian noise must be 0"),
     ],
 )
 def test_a_model_checks_its_gain(values, says):
@@ -335,7 +342,11 @@ def test_what_cannot_be_estimated(image, axis, says):
 
 # --- counted light ----------------------------------------------------------------------------
 
-COUNTED = [NoiseModel("poisson", gain=1 / 30), NoiseModel("poisson-gaussian", 0.03, 0.02)]
+COUNTED = [
+    NoiseModel("poisson", gain=1 / 30),
+    NoiseModel("poisson-gaussian", 0.03, 0.02),
+    NoiseModel("poisson", gain=1 / 50, black=0.1),
+]
 
 
 @pytest.mark.parametrize("model", COUNTED, ids=str)
@@ -343,7 +354,8 @@ def test_counted_noise_has_its_mean_and_variance(model):
     level = 0.4
     noisy = add_noise(np.full((400, 500), level), model, seed=3)
     assert noisy.mean() == pytest.approx(level, rel=0.01)
-    assert noisy.var() == pytest.approx(model.gain * level + model.sigma**2, rel=0.02)
+    variance = model.gain * (level - model.black) + model.sigma**2
+    assert noisy.var() == pytest.approx(variance, rel=0.02)
     assert np.array_equal(noisy, add_noise(np.full((400, 500), level), model, seed=3))
 
 
@@ -356,15 +368,15 @@ def test_adding_gaussian_noise_by_its_model_is_adding_it():
 @pytest.mark.parametrize("model", COUNTED, ids=str)
 @pytest.mark.parametrize("level", [0.1, 0.3, 0.6, 1.0])
 def test_evened_noise_is_the_same_everywhere(model, level):
-    noisy = add_noise(np.full((400, 500), level), model, seed=1)
+    noisy = add_noise(np.full((400, 500), level + model.black), model, seed=1)
     assert model.evened(noisy).std() == pytest.approx(1, abs=0.08)
 
 
 @pytest.mark.parametrize("model", COUNTED, ids=str)
 @pytest.mark.parametrize("level", [0.03, 0.1, 0.3, 0.6, 1.0])
 def test_the_mean_of_evened_pixels_comes_back_without_bias(model, level):
-    noisy = add_noise(np.full((1000, 1000), level), model, seed=2)
-    back = model.unevened(model.evened(noisy).mean())
+    noisy = add_noise(np.full((1000, 1000), level + model.black), model, seed=2)
+    back = model.unevened(model.evened(noisy).mean()) - model.black
     assert back == pytest.approx(level, abs=0.05 * model.gain + 1e-3)
     plain = ((model.evened(noisy).mean() / 2) ** 2 - 0.375) * model.gain
     plain -= model.sigma**2 / model.gain
@@ -431,3 +443,41 @@ def test_read_noise_is_noticed():
 
 def test_a_constant_picture_has_no_noise():
     assert estimate_noise(np.full((40, 40), 0.5)) == NoiseModel("gaussian", 0.0)
+
+
+@pytest.mark.parametrize("peak", [8, 15])
+def test_few_photons_are_not_taken_for_noise_that_was_cut_off(peak):
+    clean = np.clip(scene(256, 256), 0.02, 1) * np.linspace(0.1, 1, 256)
+    noisy = add_noise(clean, NoiseModel("poisson", gain=1 / peak), 6)
+    assert (noisy == 0).mean() > 0.02
+    model = estimate_noise(noisy)
+    assert model.kind != "gaussian"
+    assert 1 / model.gain == pytest.approx(peak, rel=0.35)
+
+
+@pytest.mark.parametrize("black", [3 / 255, 12 / 255])
+def test_a_pedestal_is_noticed(black):
+    clean = black + np.clip(scene(256, 256), 0.02, 1) ** 2 * np.linspace(0.05, 0.5, 256)
+    true = NoiseModel("poisson", gain=1 / 40, black=black)
+    noisy = np.rint(add_noise(clean, true, 6) * 255) / 255
+    model = estimate_noise(noisy)
+    assert model.kind == "poisson"
+    assert model.black == pytest.approx(black, abs=1.5 / 255)
+    assert 1 / model.gain == pytest.approx(40, rel=0.3)
+    without = estimate_noise(noisy - black)
+    assert without.black == pytest.approx(0, abs=1.5 / 255)
+
+
+def test_a_photograph_without_dark_parts_has_no_pedestal():
+    clean = 0.2 + 0.7 * scene(256, 256)
+    model = estimate_noise(add_noise(clean, NoiseModel("poisson", gain=1 / 50), 6))
+    assert model.kind != "gaussian"
+    assert model.black == 0
+
+
+def test_light_is_reckoned_in_photons():
+    pixels = np.array([0.1, 0.3, 0.9])
+    assert NoiseModel("gaussian", 0.1).photons(pixels) is None
+    assert NoiseModel("poisson", gain=0.05, black=0.1).photons(pixels) == pytest.approx(4)
+    assert NoiseModel("poisson-gaussian", 0.1, 0.05).photons(pixels) == pytest.approx(6 + 4)
+    assert NoiseModel("poisson", gain=0.05, black=0.5).photons(pixels) == 0

@@ -72,7 +72,11 @@ class Config(BaseModel):
         None, description="c of the iteration generator; None: 400 (cosine), 250 (linear)"
     )
     a_start: Positive = Field(2.0, description="recorruption strength of the first guide")
-    a_end: Positive = Field(0.5, description="recorruption strength of the last guide")
+    a_end: Positive | None = Field(
+        None,
+        description="recorruption strength of the last guide; None: 0.5, or more where light is "
+        "counted in a few photons",
+    )
     patch: int | None = Field(
         None,
         ge=0,
@@ -149,7 +153,7 @@ class Config(BaseModel):
     @model_validator(mode="after")
     def _check_together(self) -> Config:
         parse_noise(self.noise)
-        if self.a_end > self.a_start:
+        if self.a_end is not None and self.a_end > self.a_start:
             raise ValueError(
                 f"recorruption goes from strong to weak: a_start ({self.a_start:g}) must be at "
                 f"least a_end ({self.a_end:g})"
@@ -199,6 +203,8 @@ _RATE, _MUON_RATE = 3e-3, 0.02
 _STEPS, _SIGMA = 400, 25 / 255
 _LARGEST = 2.0  # times these rates, in fewer steps; on squares more of it would diverge
 _FIT_STEPS = 400  # of a fit at 256 x 256 pixels; twice as many are better spent on a second one
+_WEAKEST = 0.5  # recorruption; 0.8 ends 0.1 to 0.2 dB lower at sigma 25
+_BLUR_OF_COUNTS = 1.2  # of their distance; with less, pictures of 0.4 and 1.7 photons over-fit
 # The smallest squares to fit to, and what their side is a multiple of, in pixels.
 _SMALLEST_PATCH, _PATCH_MULTIPLE = 96, 32
 
@@ -315,7 +321,13 @@ _EFFORTS = {
 }
 
 
-def fill_in(config: Config, *, size: tuple[int, int], sigma: float | None = None) -> Config:
+def fill_in(
+    config: Config,
+    *,
+    size: tuple[int, int],
+    sigma: float | None = None,
+    photons: float | None = None,
+) -> Config:
     """Return the config with what effort, image size and noise level leave open filled in.
 
     Parameters
@@ -327,6 +339,8 @@ def fill_in(config: Config, *, size: tuple[int, int], sigma: float | None = None
         shows the network more of the same.
     sigma
         Noise level in the fit's units; None if it is not known, or of no account.
+    photons
+        Light of a middling pixel; None if it is not counted.
     """
     effort = _EFFORTS[config.effort]
     shrink = min(1.0, 256 * 256 / math.prod(size)) ** 0.4
@@ -342,6 +356,7 @@ def fill_in(config: Config, *, size: tuple[int, int], sigma: float | None = None
     restarts = config.restarts or (max(1, round(work / usual)) if recorrupted else 1)
     share = min(_rate_share(work / restarts / shrink, sigma), 1.0 if patch else _LARGEST)
     filled: dict[str, Any] = {
+        "a_end": min(config.a_start, _weakest_strength(photons)),
         "patch": patch,
         "steps": steps,
         "restarts": restarts,
@@ -360,6 +375,18 @@ def _patch(config: Config, size: tuple[int, int]) -> int:
         return 0
     side = min(size) // 2 // _PATCH_MULTIPLE * _PATCH_MULTIPLE
     return side if side >= _SMALLEST_PATCH else 0
+
+
+def _weakest_strength(photons: float | None) -> float:
+    """Return the strength at which recorruption ends.
+
+    Pixels that counted a few photons have one of a few values, about ``1 / sqrt(photons)`` of the
+    noise apart. Noise too weak to blur these lets the network tell which of them the input had, and
+    so the noise of its target.
+    """
+    if photons is None:
+        return _WEAKEST
+    return max(_WEAKEST, _BLUR_OF_COUNTS / math.sqrt(max(photons, 1e-3)))
 
 
 def _rate_share(steps: float, sigma: float | None) -> float:

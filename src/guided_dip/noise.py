@@ -32,7 +32,7 @@ here the choice is made at several levels of brightness, and a variance ``a + b 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -63,12 +63,10 @@ _SMOOTHEST = 0.05  # share of the blocks of one brightness that are believed
 _FEWEST = 48  # blocks believed at one brightness, whatever the share
 _LEVELS = 8  # levels of brightness
 _GROWS = 2.0  # variance of bright parts over that of dark ones, from which on noise grows
-_CLIPPED = 0.001  # share of the values at one extreme that makes it a clipped one
-_NEAR = 2.5  # sigmas from a clipped extreme within which noise may have been cut off
-_GROWS_ELSEWHERE = 1.4  # the same, where levels at a clipped extreme are left out
-_ROUNDS = 4  # of filling in clipped noise
+_ROUNDS = 4  # of filling in clipped noise, fewer if its level stays within the next share
+_SETTLED = 0.005
 _FILLED = 768  # pixels; so much of each side is filled in
-_TELLING = 3  # levels, the fewest that tell anything
+_PEDESTAL = 0.5  # of the noise in dark parts, were there no pedestal
 _NO_READ = 0.02  # share of the mean variance; less of it is no read noise to speak of
 _UNDER = 0.3  # quantile at which the variance line is laid: texture only ever adds; and 0.3 times
 #               a number of levels is never whole, where two lines would be equally good
@@ -88,11 +86,13 @@ class NoiseModel:
         negative; 0 for ``"poisson"``.
     gain
         Value of one photon in [0, 1] units; 0 for ``"gaussian"``, above 0 for the others.
+    black
+        Value of no light, in [0, 1] units: an instrument's pedestal. 0 for ``"gaussian"``.
 
     Raises
     ------
     InputError
-        If there is no such kind, or sigma or gain is not usable.
+        If there is no such kind, or sigma, gain or black is not usable.
 
     Examples
     --------
@@ -103,6 +103,7 @@ class NoiseModel:
     kind: NoiseKind
     sigma: float = 0.0
     gain: float = 0.0
+    black: float = 0.0
 
     def __post_init__(self) -> None:
         if self.kind not in _KINDS:
@@ -115,13 +116,17 @@ class NoiseModel:
             raise InputError(f"the gain of {self.kind} noise must be {wanted}, got {self.gain}")
         if self.kind == "poisson" and self.sigma:
             raise InputError("poisson noise has no sigma: try poisson-gaussian")
+        if not math.isfinite(self.black) or (self.black and not counted):
+            wanted = "finite" if counted else "0"
+            raise InputError(f"black of {self.kind} noise must be {wanted}, got {self.black}")
 
     def __str__(self) -> str:
         if self.kind == "gaussian":
             return f"gaussian:{self.sigma * 255:.4g}"
+        black = f",{self.black * 255:.4g}" if self.black else ""
         if self.kind == "poisson":
-            return f"poisson:{1 / self.gain:.4g}"
-        return f"poisson-gaussian:{self.gain * 255:.4g},{self.sigma * 255:.4g}"
+            return f"poisson:{1 / self.gain:.4g}{black}"
+        return f"poisson-gaussian:{self.gain * 255:.4g},{self.sigma * 255:.4g}{black}"
 
     @property
     def even_sigma(self) -> float:
@@ -138,7 +143,7 @@ class NoiseModel:
         """
         if not self.gain:
             return pixels
-        counts = pixels / self.gain + (0.375 + (self.sigma / self.gain) ** 2)
+        counts = (pixels - self.black) / self.gain + (0.375 + (self.sigma / self.gain) ** 2)
         evened: NDArray[Any] = 2 * np.sqrt(np.maximum(counts, 0))
         return evened
 
@@ -155,8 +160,8 @@ class NoiseModel:
         d = np.maximum(values, 2 * math.sqrt(0.375))  # below, the closed form does not hold
         root = math.sqrt(1.5)
         counts = d**2 / 4 + root / (4 * d) - 11 / (8 * d**2) + 5 * root / (8 * d**3) - 0.125
-        pixels: NDArray[Any] = np.maximum(counts - (self.sigma / self.gain) ** 2, 0) * self.gain
-        return pixels
+        light: NDArray[Any] = np.maximum(counts - (self.sigma / self.gain) ** 2, 0) * self.gain
+        return light + self.black
 
     def slope(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return how much an image's value changes with its `evened` one.
@@ -168,9 +173,22 @@ class NoiseModel:
         """
         return self.gain * values / 2 if self.gain else np.ones_like(values)
 
+    def photons(self, pixels: NDArray[Any]) -> float | None:
+        """Return how many photons would make noise like a middling pixel's; None if even.
+
+        Parameters
+        ----------
+        pixels
+            The noisy image, any shape.
+        """
+        if not self.gain:
+            return None
+        light = (float(np.median(pixels)) - self.black) / self.gain
+        return max(light, 0.0) + (self.sigma / self.gain) ** 2
+
     def scaled(self, factor: float) -> NoiseModel:
         """Return the same kind of noise with `factor` times the standard deviation everywhere."""
-        return NoiseModel(self.kind, self.sigma * factor, self.gain * factor**2)
+        return replace(self, sigma=self.sigma * factor, gain=self.gain * factor**2)
 
 
 def parse_noise(text: str) -> NoiseModel | None:
@@ -180,7 +198,8 @@ def parse_noise(text: str) -> NoiseModel | None:
     ----------
     text
         ``"gaussian:25"``, the level in 8-bit units (255 is white); ``"poisson:30"``, the photons
-        at white; ``"poisson-gaussian:GAIN,READ"``, both in 8-bit units; or ``"auto"``.
+        at white; ``"poisson-gaussian:GAIN,READ"``, both in 8-bit units; or ``"auto"``. A further
+        number after the last two is the value of no light in 8-bit units, such as ``poisson:30,3``.
 
     Returns
     -------
@@ -195,7 +214,7 @@ def parse_noise(text: str) -> NoiseModel | None:
     Examples
     --------
     >>> parse_noise("gaussian:51")
-    NoiseModel(kind='gaussian', sigma=0.2, gain=0.0)
+    NoiseModel(kind='gaussian', sigma=0.2, gain=0.0, black=0.0)
     """
     kind, colon, level = (part.strip() for part in text.partition(":"))
     kind = kind.lower()
@@ -211,14 +230,18 @@ def parse_noise(text: str) -> NoiseModel | None:
             f"noise {quoted(text)}: unknown kind {quoted(kind)}, {known}; try gaussian:25 or auto"
         )
     names, example = _LEVELS_OF[kind]
-    levels = _levels(text, level.split(",") if level else [], names, f"{kind}:{example}")
+    given = level.split(",") if level else []
+    if kind != "gaussian" and len(given) > len(names):
+        names = (*names, "the value of no light")
+    levels = _levels(text, given, names, f"{kind}:{example}")
     if kind == "gaussian":
         return NoiseModel("gaussian", levels[0] / 255)
     if 0 in levels[:1]:
         raise InputError(f"noise {quoted(text)}: {names[0]} must be above 0; try {kind}:{example}")
+    black = levels[-1] / 255 if names[-1] == "the value of no light" else 0.0
     if kind == "poisson":
-        return NoiseModel("poisson", gain=1 / levels[0])
-    return NoiseModel("poisson-gaussian", levels[1] / 255, levels[0] / 255)
+        return NoiseModel("poisson", gain=1 / levels[0], black=black)
+    return NoiseModel("poisson-gaussian", levels[1] / 255, levels[0] / 255, black)
 
 
 _LEVELS_OF = {
@@ -291,9 +314,10 @@ def add_noise(image: NDArray[np.floating[Any]], model: NoiseModel, seed: int) ->
     if not model.gain:
         return add_gaussian_noise(image, model.sigma, seed)
     rng = np.random.default_rng(seed)
-    counts = rng.poisson(np.maximum(np.asarray(image, np.float64), 0) / model.gain)
+    light = np.maximum(np.asarray(image, np.float64) - model.black, 0)
+    counts = rng.poisson(light / model.gain)
     read: Floats = model.sigma * rng.standard_normal(image.shape)
-    return counts * model.gain + read
+    return counts * model.gain + read + model.black
 
 
 def estimate_noise(
@@ -324,40 +348,54 @@ def estimate_noise(
     levels, variances = _smooth_variances(*_spectra(pixels / peak))
     line = _line_under(levels, variances)
     gain, dark = line.slope * peak, line.offset * peak**2
-    whole = _unclipped(pixels / peak, levels, sigma / peak)
-    if not whole.all():
-        # Noise that was cut off is weaker at the ends, as if it grew with the light; does it grow
-        # elsewhere, too?
-        telling = whole.sum() >= _TELLING
-        elsewhere = _line_under(levels[whole], variances[whole]) if telling else line
-        if not telling or elsewhere.growth < _GROWS_ELSEWHERE:
-            return NoiseModel("gaussian", _before_clipping(pixels, sigma))
+    # Noise that was cut off is weaker at the ends, as if it grew with the light; does it still
+    # grow once it is filled in?
+    filled, before = _before_clipping(pixels, sigma)
+    if filled is not None:
+        whole = _line_under(*_smooth_variances(*_spectra(filled / peak)))
+        if whole.growth < _GROWS:
+            return NoiseModel("gaussian", before)
     if len(levels) < _LEVELS or line.growth < _GROWS:
         return NoiseModel("gaussian", sigma)
     # The line holds at the darkest level; black lies below it.
     read = dark - gain * float(levels.min()) * peak
     if read < _NO_READ * sigma**2:
-        return NoiseModel("poisson", gain=gain)
+        return _counted(pixels, gain, -read / gain, levels * peak, variances * peak**2)
     return NoiseModel("poisson-gaussian", math.sqrt(read), gain)
 
 
-def _before_clipping(pixels: Floats, sigma: float) -> float:
-    """Return what a noise level was before it was cut off at black or white.
+def _counted(
+    pixels: Floats, gain: float, black: float, levels: Floats, variances: Floats
+) -> NoiseModel:
+    """Return counted light, whose noise may end above black: an instrument's pedestal.
+
+    Of a photograph without dark parts the line says little of where it ends; a pedestal is believed
+    where dark parts have far less noise than light from 0 on would have.
+    """
+    from_zero = float(np.median(variances[levels > 0] / levels[levels > 0]))
+    if variances[0] < _PEDESTAL * from_zero * levels[0]:
+        darkest = float(np.quantile(pixels, 0.01))
+        return NoiseModel("poisson", gain=gain, black=max(0.0, min(black, darkest)))
+    return NoiseModel("poisson", gain=gain)
+
+
+def _before_clipping(pixels: Floats, sigma: float) -> tuple[Floats | None, float]:
+    """Return the picture, and its noise level, as they were before even noise was cut off.
 
     The noise is filled in as strong as it was read, and read anew, again and again: what is filled
-    in is little of the picture, so the level soon stays where it is.
+    in is little of the picture, so the level soon stays where it is. None if nothing was cut off.
     """
-    part = _middle(pixels)
-    seen = estimate_sigma(part, -1)
-    if not seen:
-        return sigma
-    before = seen
+    part, filled = _middle(pixels), None
+    seen = before = estimate_sigma(part, -1)
     for _ in range(_ROUNDS):
         clipping = find_clipping(part, before)
         if clipping is None:
             break
-        before = estimate_sigma(clipping.filled(part, 0), -1)
-    return sigma * before / seen
+        filled = clipping.filled(part, 0)
+        last, before = before, estimate_sigma(filled, -1)
+        if abs(before - last) < _SETTLED * before:
+            break
+    return filled, sigma * before / seen if seen else sigma
 
 
 def _middle(pixels: Floats) -> Floats:
@@ -411,18 +449,6 @@ def estimate_sigma(
         return 0.0
     levels, variances = _smooth_variances(brightness, low, high)
     return peak * math.sqrt(max(_line_under(levels, variances).mean, 0.0))
-
-
-def _unclipped(pixels: Floats, levels: Floats, sigma: float) -> NDArray[np.bool_]:
-    """Tell at which levels of brightness no noise was cut off at black or white.
-
-    Even noise that was cut off at black is weaker there, as if it grew with the light.
-    """
-    whole = np.ones(levels.shape, bool)
-    for extreme in (pixels.min(), pixels.max()):
-        if (pixels == extreme).mean() > _CLIPPED:
-            whole &= np.abs(levels - extreme) > _NEAR * sigma
-    return whole
 
 
 def _checked(image: NDArray[np.floating[Any]], channel_axis: Literal[-1] | None) -> Floats:

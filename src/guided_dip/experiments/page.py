@@ -227,6 +227,7 @@ def _planned(study: Study, arm: Arm, row: Row) -> Example:
     settings = study.settings | arm.settings(row)
     made = configs.make_config(settings, preset=study.preset)
     c: Config = configs.fill_in(made, size=(study.side, study.side))
+    assert c.a_end is not None, "fill_in() fills in what is open"
     plan = make_plan(
         c.supervision,
         make_schedule(c.schedule, lower_clip=c.lower_clip),

@@ -157,7 +157,8 @@ def _resolved(
             f"patch ({config.patch}) is larger than the image of {width}x{height} pixels: try a "
             "smaller one, or 0 for the whole image"
         )
-    return configs.fill_in(config, size=(height, width), sigma=sigma).replace(
+    photons = None if noise is None else noise.photons(pixels)
+    return configs.fill_in(config, size=(height, width), sigma=sigma, photons=photons).replace(
         noise=config.noise if noise is None or config.noise != "auto" else str(noise),
         device=str(device),
         precision=resolve_precision(config.precision, device),

@@ -81,6 +81,7 @@ class Restoration:
         self._schedule = make_schedule(c.schedule, lower_clip=c.lower_clip)
         self._course: Course | None = None
         assert c.steps is not None, "prepare() fills in the steps"
+        assert c.a_end is not None, "and the weakest strength"
         steps = c.steps
         if self._is_clean:
             steps = 0
