@@ -1,0 +1,20 @@
+"""Noise: its models, and how to estimate one from a noisy picture."""
+
+from guided_dip.noise.estimate import estimate_noise, estimate_sigma
+from guided_dip.noise.model import (
+    NoiseKind,
+    NoiseModel,
+    add_gaussian_noise,
+    add_noise,
+    parse_noise,
+)
+
+__all__ = [
+    "NoiseKind",
+    "NoiseModel",
+    "add_gaussian_noise",
+    "add_noise",
+    "estimate_noise",
+    "estimate_sigma",
+    "parse_noise",
+]
