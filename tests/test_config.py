@@ -228,6 +228,16 @@ def test_many_steps_are_several_fits():
     assert filled(supervision="observation").restarts == 1
 
 
+def test_weak_noise_is_worth_longer_fits():
+    def restarts(sigma, **settings):
+        return fill_in(make_config(settings), size=(256, 256), sigma=sigma).restarts
+
+    assert [restarts(level / 255) for level in (3, 15, 25, 50)] == [1, 1, 2, 2]
+    assert restarts(15 / 255, effort="best") == 2
+    assert restarts(15 / 255, restarts=3) == 3
+    assert restarts(None) == restarts(0.0) == 2
+
+
 @given(st.integers(1, 5000), st.integers(10, 1000), st.floats(0.01, 0.5), st.sampled_from([0, 5]))
 def test_rates_carry_a_fit_equally_far_whatever_its_steps(steps, side, sigma, patch):
     given = {"steps": steps, "patch": patch, "count": 4}

@@ -19,7 +19,7 @@ from guided_dip.experiments.runner import Input, RunSpec
 from guided_dip.noise import NoiseModel, parse_noise
 
 # Raised when the same method and settings come to mean other results.
-RESULTS = 3
+RESULTS = 4
 
 
 @dataclass(frozen=True, eq=False)
