@@ -34,7 +34,7 @@ _LEVELS = 8  # levels of brightness
 _GROWS = 2.0  # variance of bright parts over that of dark ones, from which on noise grows
 _ROUNDS = 4  # of filling in clipped noise, fewer if its level stays within the next share
 _SETTLED = 0.005
-_FILLED = 768  # pixels; so much of each side is filled in
+_FILLED = 512  # pixels; so much of each side is filled in
 _PEDESTAL = 0.5  # of the noise in dark parts, were there no pedestal
 _NO_READ = 0.02  # share of the mean variance; less of it is no read noise to speak of
 _UNDER = 0.3  # quantile at which the variance line is laid: texture only ever adds; and 0.3 times
@@ -107,7 +107,7 @@ def _before_clipping(pixels: Floats, sigma: float) -> tuple[Floats | None, float
     in is little of the picture, so the level soon stays where it is. None if nothing was cut off.
     """
     part, filled = _middle(pixels), None
-    seen = before = estimate_sigma(part, -1)
+    before = estimate_sigma(part, -1)
     for _ in range(_ROUNDS):
         clipping = find_clipping(part, before)
         if clipping is None:
@@ -116,7 +116,7 @@ def _before_clipping(pixels: Floats, sigma: float) -> tuple[Floats | None, float
         last, before = before, estimate_sigma(filled, -1)
         if abs(before - last) < _SETTLED * before:
             break
-    return filled, sigma * before / seen if seen else sigma
+    return filled, sigma if filled is None else before
 
 
 def _middle(pixels: Floats) -> Floats:
