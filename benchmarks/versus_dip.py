@@ -36,7 +36,6 @@ METHODS: dict[str, dict[str, Any]] = {
     "dip": {"supervision": "observation"},
     "fast": {"effort": "fast"},
     "balanced": {"effort": "balanced"},
-    "best (twice the steps)": {"effort": "best"},
 }
 
 
