@@ -6,47 +6,55 @@ import numpy as np
 import pytest
 import torch
 
-from guided_dip import restore
-from guided_dip.memory import PeakMemory
+from guided_dip import memory, restore
+from guided_dip.memory import forget_peak, peak_memory
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts it")
 
 
 @linux
-def test_the_peak_counts_what_was_freed_again_and_begins_anew():
-    memory = PeakMemory()
-    before = memory.mebibytes()
-    block = np.ones(200 * 2**20, np.uint8)
-    held = memory.mebibytes()
+def test_the_peak_counts_what_was_freed_again_until_it_is_forgotten():
+    before = peak_memory()
+    block = np.ones((before + 200) * 2**20, np.uint8)
+    held = peak_memory()
     del block
     assert held >= before + 199
-    assert memory.mebibytes() >= held
-    assert PeakMemory().mebibytes() < held - 100
+    assert peak_memory() >= held
+    forget_peak()
+    assert peak_memory() < held - 100
 
 
-def test_the_high_water_mark_is_read_in_kibibytes_and_rounded_up(tmp_path):
+def test_the_high_water_mark_is_read_in_kibibytes_and_rounded_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "PROC", tmp_path)
     (tmp_path / "status").write_text("Name:\tx\nVmPeak:\t   9 kB\nVmHWM:\t  2049 kB\n")
-    assert PeakMemory(proc=tmp_path).mebibytes() == 3
+    assert peak_memory() == 3
+    forget_peak()
     assert (tmp_path / "clear_refs").read_text() == "5"
     (tmp_path / "status").write_text("Name:\tx\n")
-    assert PeakMemory(proc=tmp_path).mebibytes() is None
+    assert peak_memory() is None
 
 
-def test_where_nothing_counts_it_there_is_none(tmp_path):
-    assert PeakMemory(proc=tmp_path / "absent").mebibytes() is None
-    assert PeakMemory(proc=tmp_path).mebibytes() is None  # no status to read
+def test_where_nothing_counts_it_there_is_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "PROC", tmp_path / "absent")
+    forget_peak()
+    assert peak_memory() is None
 
 
 def test_of_a_gpu_it_is_what_pytorch_allocated(monkeypatch):
     asked = []
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", asked.append)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 5 * 2**20 + 1)
-    assert PeakMemory("cuda:1").mebibytes() == 6
+    forget_peak("cuda:1")
+    assert peak_memory("cuda:1") == 6
     assert asked == ["cuda:1"]
 
 
 @linux
-def test_a_result_has_the_peak_of_its_run():
+def test_a_result_has_the_peak_and_forgets_none():
+    forget_peak()
+    block = np.ones((peak_memory() + 300) * 2**20, np.uint8)
+    held = peak_memory()
+    del block
     y = np.random.default_rng(0).normal(0.5, 0.1, (32, 32)).astype(np.float32)
     result = restore(y, noise="gaussian:25", steps=2, backbone_options={"width": 4}, device="cpu")
-    assert 50 < result.peak_memory < 4000
+    assert result.peak_memory >= held

@@ -1,57 +1,55 @@
-"""The most memory that something took: of this process, or of the GPU it computed on."""
+"""The most memory that something took: of this process, or of the GPU it computed on.
+
+`peak_memory` only reads what the system has counted. `forget_peak` makes it count anew, for a
+process that does one thing after another; who calls `guided_dip.restore` in a program of their own
+keeps their own counts.
+"""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 MEBI = 2**20
-_PEAK_OF_PROCESS = "VmHWM:"  # high-water mark, in kB
+PROC = Path("/proc/self")  # where Linux tells about this process
+_PEAK = "VmHWM:"  # high-water mark of the resident memory, in kB
 
 
-class PeakMemory:
-    """The most memory in use since this was made.
+def peak_memory(device: str = "cpu") -> int | None:
+    """Return the most memory in use so far, in MiB, rounded up.
 
     On a CUDA device that is what PyTorch has allocated there; otherwise the resident memory of this
-    process, all its libraries included, which only Linux counts from a moment on.
+    process, all its libraries included. None where that is not counted: outside Linux.
 
     Parameters
     ----------
     device
         Where is computed, such as ``cpu`` or ``cuda:0``.
-    proc
-        Where the system tells about this process.
     """
-
-    def __init__(self, device: str = "cpu", proc: Path = Path("/proc/self")) -> None:
-        self._gpu = device if device.startswith("cuda") else None
-        self._proc, self._counts = proc, True
-        if self._gpu is not None:
-            import torch
-
-            torch.cuda.reset_peak_memory_stats(self._gpu)
-            return
-        try:
-            (proc / "clear_refs").write_text("5")  # proc(5): resets the high-water mark
-        except OSError:
-            self._counts = False
-
-    def mebibytes(self) -> int | None:
-        """Return it in MiB, rounded up; None where it is not counted."""
-        taken = self._of_process() if self._gpu is None else self._of_gpu(self._gpu)
-        return None if taken is None else -(-taken // MEBI)
-
-    def _of_process(self) -> int | None:
-        if not self._counts:
-            return None
-        try:
-            lines = (self._proc / "status").read_text().splitlines()
-        except OSError:
-            return None
-        found = [int(line.split()[1]) for line in lines if line.startswith(_PEAK_OF_PROCESS)]
-        return found[0] * 1024 if found else None
-
-    @staticmethod
-    def _of_gpu(device: str) -> int:
+    if device.startswith("cuda"):
         import torch
 
-        return torch.cuda.max_memory_allocated(device)
+        return -(-torch.cuda.max_memory_allocated(device) // MEBI)
+    try:
+        lines = (PROC / "status").read_text().splitlines()
+    except OSError:
+        return None
+    found = [int(line.split()[1]) for line in lines if line.startswith(_PEAK)]
+    return -(-found[0] * 1024 // MEBI) if found else None
+
+
+def forget_peak(device: str = "cpu") -> None:
+    """Count from now on, where the system can; elsewhere what was before goes on counting.
+
+    Parameters
+    ----------
+    device
+        As for `peak_memory`.
+    """
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with suppress(OSError):
+        (PROC / "clear_refs").write_text("5")  # proc(5)

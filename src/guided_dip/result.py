@@ -74,7 +74,8 @@ class Result:
     seconds
         Time of the fit and the final estimate.
     peak_memory
-        Most memory in use, in MiB: of the process, or of the GPU; None where it is not counted.
+        Most memory in use so far, in MiB: of the process, or of the GPU; None where it is not
+        counted.
     stopped_at
         Step at which an early-stopping rule had its smallest variance; None if there was no rule.
     rollbacks

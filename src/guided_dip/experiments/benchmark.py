@@ -27,7 +27,7 @@ from guided_dip.experiments.runner import run_all
 from guided_dip.experiments.worker import failure_of
 from guided_dip.files import write_whole
 from guided_dip.images import Picture, from_float, write
-from guided_dip.memory import PeakMemory
+from guided_dip.memory import forget_peak, peak_memory
 from guided_dip.metrics import psnr, ssim
 from guided_dip.restoration.span import span_of
 from guided_dip.result import Scores
@@ -168,11 +168,12 @@ def _run_function(job: Job, folder: Path) -> Score:
         packages, device = ["guided-dip", "torch", "numpy"], str(resolve_device("auto"))
     if job.method.package is not None:
         packages.append(job.method.package)
-    memory, began = PeakMemory(device), time.perf_counter()
+    forget_peak(device)
+    began = time.perf_counter()
     # Every method is given the same even noise, and its result taken back in the same way.
     span = span_of(np.atleast_3d(job.noisy), job.noise)
     restored = span.from_fit(function(span.to_fit(job.noisy), span.sigma, job.seed))
-    seconds, peak = time.perf_counter() - began, memory.mebibytes()
+    seconds, peak = time.perf_counter() - began, peak_memory(device)
     _keep(folder, job.method.name, job.image, job.seed, restored)
     return _score(
         job,

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from guided_dip.config import Config
 from guided_dip.errors import InputError, RunError
 from guided_dip.images import Picture
+from guided_dip.memory import forget_peak
 from guided_dip.result import Record
 from guided_dip.runs import Source, new_run, summarize
 
@@ -73,6 +74,7 @@ def execute(task: Task, on_step: Callable[[Record], None]) -> None:
 
     task.folder.parent.mkdir(parents=True, exist_ok=True)
     restoration = prepare(task.image, task.config, clean=task.clean)
+    forget_peak(restoration.config.device)
     with new_run(task.folder, overwrite=True) as run:
 
         def keep(record: Record) -> None:

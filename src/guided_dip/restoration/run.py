@@ -23,7 +23,7 @@ from guided_dip.errors import RunError
 from guided_dip.fit import Fit, FitSettings, Step
 from guided_dip.guidance import Patches, Plan, Stage, make_plan
 from guided_dip.images import from_float
-from guided_dip.memory import PeakMemory
+from guided_dip.memory import peak_memory
 from guided_dip.noise import NoiseModel
 from guided_dip.operators import Mask
 from guided_dip.residual import ResidualCheck, check_residual, explained_share
@@ -138,12 +138,11 @@ class Restoration:
         RunError
             If the fit diverges, and does so again at smaller rates.
         """
-        memory = PeakMemory(self.config.device)
         # Networks of one's own may draw random numbers of PyTorch's; nobody else's are touched.
         with thread_count(self.config.threads), torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seeds.derive(self.config.seed, "network"))
             result = self._run(on_step, resume)
-        return replace(result, peak_memory=memory.mebibytes())
+        return replace(result, peak_memory=peak_memory(self.config.device))
 
     def _run(self, on_step: Callable[[Record], None] | None, resume: Checkpoint | None) -> Result:
         if not self.plan.steps:

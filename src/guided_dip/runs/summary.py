@@ -90,7 +90,8 @@ class Summary(BaseModel):
     seconds
         Time of the fit and the final estimate.
     peak_memory
-        Most memory in use, in MiB: of the process, or of the GPU; None where it is not counted.
+        Most memory in use so far, in MiB: of the process, or of the GPU; None where it is not
+        counted.
     final_loss
         Loss of the last step.
     stopped_at
