@@ -2,21 +2,56 @@
 
 import importlib.util
 import re
+import statistics
 from pathlib import Path
 
 import pytest
+
+from guided_dip.config import EFFORTS
+from guided_dip.experiments.benchmark_records import read_records
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "LOG.md", "CHANGELOG.md")]
 PAGES += sorted((ROOT / "docs").rglob("*.md"))
 
 
-def test_the_settings_page_is_current():
-    where = ROOT / "docs" / "make_settings.py"
-    spec = importlib.util.spec_from_file_location("make_settings", where)
+def made_by(name):
+    where = ROOT / "docs" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, where)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert module.PAGE.read_text(encoding="utf-8") == module.page(), f"run python {where.name}"
+    return module
+
+
+def test_the_settings_page_is_current():
+    module = made_by("make_settings")
+    assert module.PAGE.read_text(encoding="utf-8") == module.page(), "run docs/make_settings.py"
+
+
+def test_the_tables_of_the_study_are_those_of_the_records():
+    module = made_by("make_study")
+    text = module.PAGE.read_text(encoding="utf-8")
+    assert text == module.page(text), "run docs/make_study.py"
+    for name in module.TABLES:
+        assert re.search(rf"<!-- {name} -->\n\|.*\|\n<!-- end -->", text, re.DOTALL), name
+
+
+def test_efforts_carry_the_figures_of_the_records():
+    records = read_records(ROOT / "benchmarks" / "records.jsonl")
+    found = {name: [] for name in EFFORTS}
+    for score in records:
+        plain = not score.benchmark.settings and score.benchmark.steps_factor == 1
+        exact = score.benchmark.told == "exact" and not score.benchmark.eight_bit
+        here = (score.benchmark.dataset, score.benchmark.noise) == ("kodak256", "gaussian:25")
+        if score.method in found and plain and exact and here and score.seed == 0:
+            found[score.method].append(score)
+    for name, effort in EFFORTS.items():
+        scores = found[name]
+        if effort.psnr is not None:
+            assert len(scores) == 12
+            psnr = statistics.fmean(score.psnr for score in scores)
+            assert effort.psnr == pytest.approx(psnr, abs=0.005)
+            assert effort.seconds == round(statistics.median(score.seconds for score in scores))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
