@@ -62,6 +62,14 @@ def grouped(scores: Sequence[Score]) -> Iterator[tuple[Benchmark, tuple[MethodSc
         yield benchmark, by_method(of)
 
 
+def compared(scores: Sequence[Score]) -> Iterator[tuple[Benchmark, dict[str, MethodScores]]]:
+    """Give the unchanged benchmarks that have the reference, their methods by name."""
+    for benchmark, methods in grouped(scores):
+        named = {method.method.name: method for method in methods}
+        if not benchmark.settings and benchmark.steps_factor == 1 and REFERENCE in named:
+            yield benchmark, named
+
+
 def _place(benchmark: Benchmark) -> tuple[object, ...]:
     noise = benchmark.noise or ""
     level = float(noise.partition(":")[2].partition(",")[0] or 0)
@@ -97,10 +105,7 @@ def overview(scores: Sequence[Score]) -> str:
         "worst and best against BM3D | seconds | MiB |",
         "|---" * 10 + "|",
     ]
-    for benchmark, methods in grouped(scores):
-        named = {method.method.name: method for method in methods}
-        if benchmark.settings or benchmark.steps_factor != 1 or REFERENCE not in named:
-            continue
+    for benchmark, named in compared(scores):
         lines += [_line(benchmark, named, effort) for effort in OURS if effort in named]
     return "\n".join(lines)
 
@@ -132,10 +137,7 @@ def _line(benchmark: Benchmark, named: dict[str, MethodScores], effort: str) -> 
 def pictures(scores: Sequence[Score]) -> str:
     """Lay out each picture of every comparison: ours, and ours minus BM3D."""
     columns = []
-    for benchmark, methods in grouped(scores):
-        named = {method.method.name: method for method in methods}
-        if benchmark.settings or benchmark.steps_factor != 1 or REFERENCE not in named:
-            continue
+    for benchmark, named in compared(scores):
         if benchmark.dataset == "kodak256" and "balanced" in named and benchmark.told == "exact":
             theirs = {s.image: s.psnr for s in named[REFERENCE].scores if s.seed == 0}
             ours = {s.image: s.psnr for s in named["balanced"].scores if s.seed == 0}

@@ -62,26 +62,22 @@ def estimate_noise(
         As for `estimate_sigma`.
     """
     pixels = _checked(image, channel_axis)
-    peak = float(np.abs(pixels).max())
-    sigma = estimate_sigma(image, channel_axis)
-    if not sigma:
+    reading = _read(pixels)
+    if reading is None or not reading.sigma:
         return NoiseModel("gaussian", 0.0)
-    levels, variances = _smooth_variances(*_spectra(pixels / peak))
-    line = _line_under(levels, variances)
+    sigma, peak, levels, line = reading.sigma, reading.peak, reading.levels, reading.line
     gain, dark = line.slope * peak, line.offset * peak**2
     # Noise that was cut off is weaker at the ends, as if it grew with the light; does it still
     # grow once it is filled in?
-    filled, before = _before_clipping(pixels, sigma)
-    if filled is not None:
-        whole = _line_under(*_smooth_variances(*_spectra(filled / peak)))
-        if whole.growth < _GROWS:
-            return NoiseModel("gaussian", before)
+    whole = _before_clipping(pixels, sigma)
+    if whole is not None and whole.line.growth < _GROWS:
+        return NoiseModel("gaussian", whole.sigma)
     if len(levels) < _LEVELS or line.growth < _GROWS:
         return NoiseModel("gaussian", sigma)
     # The line holds at the darkest level; black lies below it.
     read = dark - gain * float(levels.min()) * peak
     if read < _NO_READ * sigma**2:
-        return _counted(pixels, gain, -read / gain, levels * peak, variances * peak**2)
+        return _counted(pixels, gain, -read / gain, levels * peak, reading.variances * peak**2)
     return NoiseModel("poisson-gaussian", math.sqrt(read), gain)
 
 
@@ -100,23 +96,24 @@ def _counted(
     return NoiseModel("poisson", gain=gain)
 
 
-def _before_clipping(pixels: Floats, sigma: float) -> tuple[Floats | None, float]:
-    """Return the picture, and its noise level, as they were before even noise was cut off.
+def _before_clipping(pixels: Floats, sigma: float) -> _Reading | None:
+    """Read the noise as it was before even noise was cut off; None if nothing was.
 
     The noise is filled in as strong as it was read, and read anew, again and again: what is filled
-    in is little of the picture, so the level soon stays where it is. None if nothing was cut off.
+    in is little of the picture, so the level soon stays where it is.
     """
-    part, filled = _middle(pixels), None
-    before = estimate_sigma(part, -1)
+    part, reading = _middle(pixels), None
+    before = sigma
     for _ in range(_ROUNDS):
         clipping = find_clipping(part, before)
         if clipping is None:
             break
-        filled = clipping.filled(part, 0)
-        last, before = before, estimate_sigma(filled, -1)
+        reading = _read(clipping.filled(part, 0))
+        assert reading is not None, "noise that is filled in varies"
+        last, before = before, reading.sigma
         if abs(before - last) < _SETTLED * before:
             break
-    return filled, sigma if filled is None else before
+    return reading
 
 
 def _middle(pixels: Floats) -> Floats:
@@ -161,15 +158,35 @@ def estimate_sigma(
     >>> abs(estimate_sigma(noisy) - 0.1) < 0.01
     True
     """
-    pixels = _checked(image, channel_axis)
+    reading = _read(_checked(image, channel_axis))
+    return 0.0 if reading is None else reading.sigma
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What smooth parts of a picture vary by: levels and variances of the picture over its peak."""
+
+    peak: float
+    levels: Floats
+    variances: Floats
+    line: _Line
+
+    @property
+    def sigma(self) -> float:
+        """Root of the mean variance over the picture, in its own units."""
+        return self.peak * math.sqrt(max(self.line.mean, 0.0))
+
+
+def _read(pixels: Floats) -> _Reading | None:
+    """Read the noise off (H, W, C) pixels; None of a picture that holds none."""
     peak = float(np.abs(pixels).max())  # squares of very large or small values would not do
     if peak == 0:
-        return 0.0
+        return None
     brightness, low, high = _spectra(pixels / peak)
     if not brightness.size:
-        return 0.0
+        return None
     levels, variances = _smooth_variances(brightness, low, high)
-    return peak * math.sqrt(max(_line_under(levels, variances).mean, 0.0))
+    return _Reading(peak, levels, variances, _line_under(levels, variances))
 
 
 def _checked(image: NDArray[np.floating[Any]], channel_axis: Literal[-1] | None) -> Floats:
