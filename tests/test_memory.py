@@ -9,6 +9,7 @@ import torch
 from guided_dip import memory, restore
 from guided_dip.memory import forget_peak, peak_memory
 
+SLACK = 8  # MiB; Linux adds up each thread's share of the count in batches
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts it")
 
 
@@ -18,8 +19,8 @@ def test_the_peak_counts_what_was_freed_again_until_it_is_forgotten():
     block = np.ones((before + 200) * 2**20, np.uint8)
     held = peak_memory()
     del block
-    assert held >= before + 199
-    assert peak_memory() >= held
+    assert held >= before + 200 - SLACK
+    assert peak_memory() >= held - SLACK
     forget_peak()
     assert peak_memory() < held - 100
 
@@ -57,4 +58,4 @@ def test_a_result_has_the_peak_and_forgets_none():
     del block
     y = np.random.default_rng(0).normal(0.5, 0.1, (32, 32)).astype(np.float32)
     result = restore(y, noise="gaussian:25", steps=2, backbone_options={"width": 4}, device="cpu")
-    assert result.peak_memory >= held
+    assert result.peak_memory >= held - SLACK
