@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
 from skimage.restoration import estimate_sigma as wavelet_estimate
 
 from guided_dip.errors import InputError
@@ -17,6 +18,7 @@ from guided_dip.noise import (
     estimate_noise,
     estimate_sigma,
     parse_noise,
+    read_whiteness,
 )
 
 levels = st.floats(0.01, 1e5)
@@ -481,3 +483,23 @@ def test_light_is_reckoned_in_photons():
     assert NoiseModel("poisson", gain=0.05, black=0.1).photons(pixels) == pytest.approx(4)
     assert NoiseModel("poisson-gaussian", 0.1, 0.05).photons(pixels) == pytest.approx(6 + 4)
     assert NoiseModel("poisson", gain=0.05, black=0.5).photons(pixels) == 0
+
+
+@pytest.mark.parametrize("shape", [(128, 128, 3), (128, 96)])
+def test_white_noise_is_white_and_blurred_noise_is_not(shape):
+    axis = -1 if len(shape) == 3 else None
+    noise = 0.5 + 0.1 * np.random.default_rng(0).standard_normal(shape)
+    assert read_whiteness(noise, axis) == pytest.approx(1, abs=0.02)
+    blurred = gaussian_filter(noise, [0.6, 0.6, 0][: len(shape)])
+    assert read_whiteness(blurred, axis) < 0.8
+
+
+@given(st.tuples(st.integers(4, 9), st.integers(4, 9)), st.integers(0, 99))
+def test_the_smallest_pictures_have_a_whiteness(shape, seed):
+    noise = 0.5 + 0.1 * np.random.default_rng(seed).standard_normal(shape)
+    assert 0 < read_whiteness(noise) < 10
+
+
+def test_a_picture_without_noise_counts_as_white():
+    assert read_whiteness(np.full((16, 16), 0.5)) == 1
+    assert read_whiteness(np.zeros((16, 16))) == 1

@@ -8,13 +8,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from guided_dip.clipping import Clipping
 from guided_dip.config import make_config
 from guided_dip.errors import InputError, RunError
 from guided_dip.guidance import SUPERVISIONS
 from guided_dip.images.resize import resize_square
-from guided_dip.noise import NoiseModel, add_noise
+from guided_dip.noise import NoiseModel, add_noise, estimate_sigma
 from guided_dip.restoration import prepare, restore
 from guided_dip.restoration.span import Span, span_of
 
@@ -402,6 +403,78 @@ def test_an_image_without_holes_is_restored_as_ever():
     options = TINY | {"noise": "gaussian:25"}
     plain, asked = (restore(image, nan_as_missing=flag, **options).image for flag in (False, True))
     assert plain.tobytes() == asked.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("stated", "used"),
+    [
+        (25.0, 25.0),
+        (25.8, 25.8),  # the picture tells its level no better
+        (24.2, 24.2),
+        (27.5, None),
+        (22.5, None),
+        (40.0, 40.0),  # of another kind than the smooth parts show, or not what is meant
+        (15.0, 15.0),
+    ],
+)
+def test_a_stated_level_is_held_against_the_picture(stated, used):
+    image = noisy((256, 256, 3), dtype=np.float32)
+    restoration = prepare(image, make_config(TINY | {"noise": f"gaussian:{stated}"}))
+    if used is not None:
+        assert (restoration.noise.sigma * 255, restoration.note) == (pytest.approx(used), "")
+        return
+    assert restoration.noise.sigma * 255 == pytest.approx(25, rel=0.02)
+    stands = f"stated was gaussian:{stated}, but the picture shows {restoration.noise}"
+    assert restoration.note == f"{stands}, which is used"
+    # what was stated stays in the config, which so repeats the run
+    assert restoration.config.noise == f"gaussian:{stated}"
+    assert prepare(image, restoration.config).noise == restoration.noise
+    assert restoration.run().note.startswith(restoration.note)
+
+
+@pytest.mark.parametrize(
+    ("settings", "noise"),
+    [
+        ({"check_noise": False}, "gaussian:27.5"),
+        ({"supervision": "observation-guides"}, "gaussian:27.5"),  # report's: as stated
+        ({}, "poisson:30"),
+        ({}, "gaussian:0"),
+    ],
+)
+def test_what_is_stated_is_used_as_it_is(settings, noise):
+    image = noisy((256, 256, 3), dtype=np.float32)
+    options = {"steps": 4, "device": "cpu"} | settings | {"noise": noise}
+    restoration = prepare(image, make_config(options))
+    assert (str(restoration.noise), restoration.note) == (
+        noise,
+        restoration.note if noise == "gaussian:0" else "",
+    )
+
+
+def test_a_small_picture_contradicts_only_what_is_far_off():
+    """Of 64 x 64 pixels the level is read four times less surely."""
+    image = noisy((64, 64), dtype=np.float32)
+    kept = prepare(image, make_config(TINY | {"noise": "gaussian:27.5"}))
+    assert str(kept.noise) == "gaussian:27.5"
+    tiny = prepare(image[:40, :40], make_config(TINY | {"noise": "gaussian:32"}))
+    assert str(tiny.noise) == "gaussian:32"
+
+
+def test_fine_texture_makes_a_picture_contradict_nothing():
+    """Texture adds to what smooth parts vary by: of weak noise a level read higher says little."""
+    texture = 6 / 255 * np.random.default_rng(1).standard_normal((256, 256, 3))
+    image = (noisy((256, 256, 3), 10 / 255, np.float32) + texture).astype(np.float32)
+    assert estimate_sigma(image, channel_axis=-1) * 255 > 11
+    assert str(prepare(image, make_config(TINY | {"noise": "gaussian:10"})).noise) == "gaussian:10"
+
+
+def test_correlated_noise_contradicts_nothing():
+    """Its high frequencies show less than there is."""
+    rng = np.random.default_rng(0)
+    smeared = ndimage.gaussian_filter(rng.standard_normal((256, 256, 3)), (0.45, 0.45, 0))
+    image = picture((256, 256, 3)) + smeared / smeared.std() * 25 / 255
+    assert estimate_sigma(image, channel_axis=-1) * 255 < 22
+    assert str(prepare(image, make_config(TINY | {"noise": "gaussian:25"})).noise) == "gaussian:25"
 
 
 def test_the_noise_of_an_image_with_holes_is_read_between_them():

@@ -42,7 +42,11 @@ class Config(BaseModel):
         description="noise of the image: auto, gaussian:SIGMA (of 255), poisson:PEAK (photons at "
         "white) or poisson-gaussian:GAIN,READ (of 255)",
     )
-
+    check_noise: bool = Field(
+        True,
+        description="hold a stated gaussian level against the image, and take what that shows if "
+        "the two differ, by up to a third; false: take what is stated",
+    )
     grain: Literal["auto", "white", "correlated"] = Field(
         "auto",
         description="whether the noise of neighbouring pixels is correlated, as cameras and "

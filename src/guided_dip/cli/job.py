@@ -224,6 +224,8 @@ def _announcement(job: Job, restoration: Restoration, picture: Picture, begun: B
         what.append(f"noise {restoration.noise}{' (estimated)' * begun.noise_estimated}")
         if restoration.span.grain is not None:
             what.append(f"correlated ({restoration.span.grain.correlation:.2f} between neighbours)")
+    if restoration.note:
+        what.append(restoration.note)
     how = [config.supervision, config.backbone]
     how.append(f"{restoration.plan.steps} steps on {config.device}")
     if job.resume is not None:

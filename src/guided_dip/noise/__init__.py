@@ -1,6 +1,6 @@
 """Noise: its models, and how to estimate one from a noisy picture."""
 
-from guided_dip.noise.estimate import estimate_noise, estimate_sigma
+from guided_dip.noise.estimate import estimate_noise, estimate_sigma, read_whiteness
 from guided_dip.noise.model import (
     NoiseKind,
     NoiseModel,
@@ -17,4 +17,5 @@ __all__ = [
     "estimate_noise",
     "estimate_sigma",
     "parse_noise",
+    "read_whiteness",
 ]

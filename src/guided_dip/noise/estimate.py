@@ -162,14 +162,43 @@ def estimate_sigma(
     return 0.0 if reading is None else reading.sigma
 
 
+def read_whiteness(
+    image: NDArray[np.floating[Any]], channel_axis: Literal[-1] | None = None
+) -> float:
+    """Return how evenly a picture's noise spreads over the high frequencies.
+
+    Parameters
+    ----------
+    image, channel_axis
+        As for `estimate_sigma`.
+
+    Returns
+    -------
+    float
+        The highest frequencies' share of the variance of smooth parts, over what white noise would
+        have there: about 1 if it is white, less if it is smeared over neighbouring pixels.
+
+    Raises
+    ------
+    InputError
+        As for `estimate_sigma`.
+    """
+    reading = _read(_checked(image, channel_axis))
+    return 1.0 if reading is None else reading.whiteness
+
+
 @dataclass(frozen=True)
 class _Reading:
-    """What smooth parts of a picture vary by: levels and variances of the picture over its peak."""
+    """What smooth parts of a picture vary by: levels and variances of the picture over its peak.
+
+    `whiteness` is as `read_whiteness` returns it.
+    """
 
     peak: float
     levels: Floats
     variances: Floats
     line: _Line
+    whiteness: float
 
     @property
     def sigma(self) -> float:
@@ -182,11 +211,13 @@ def _read(pixels: Floats) -> _Reading | None:
     peak = float(np.abs(pixels).max())  # squares of very large or small values would not do
     if peak == 0:
         return None
-    brightness, low, high = _spectra(pixels / peak)
+    brightness, low, high, highest = _spectra(pixels / peak)
     if not brightness.size:
         return None
     levels, variances = _smooth_variances(brightness, low, high)
-    return _Reading(peak, levels, variances, _line_under(levels, variances))
+    _, of_highest = _smooth_variances(brightness, low, highest)
+    whiteness = float(of_highest.sum() / variances.sum()) if variances.any() else 1.0
+    return _Reading(peak, levels, variances, _line_under(levels, variances), whiteness)
 
 
 def _checked(image: NDArray[np.floating[Any]], channel_axis: Literal[-1] | None) -> Floats:
@@ -206,15 +237,16 @@ def _checked(image: NDArray[np.floating[Any]], channel_axis: Literal[-1] | None)
     return pixels[..., None] if channel_axis is None else pixels
 
 
-def _spectra(pixels: Floats) -> tuple[Floats, Floats, Floats]:
+def _spectra(pixels: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     """Split the blocks of (H, W, C) pixels by frequency.
 
     Returns the blocks' brightness (B,) and, for each of C orthonormal mixtures of the channels
     (the first is their sum), the energy at low frequencies (B, C) and the mean square at high
-    ones (B, C). The mixtures keep white noise as it is and part brightness from colour, which
-    has less detail. The least noisy mixture would come even nearer to pure white noise, but most
-    photographs have had the high frequencies of their colours removed, the noise with them; the
-    mean over mixtures is the mean over channels whatever was done to them.
+    ones (B, C), then at the highest of these (B, C). The mixtures keep white noise as it is and
+    part brightness from colour, which has less detail. The least noisy mixture would come even
+    nearer to pure white noise, but most photographs have had the high frequencies of their colours
+    removed, the noise with them; the mean over mixtures is the mean over channels whatever was done
+    to them.
     """
     channels = pixels.shape[2]
     size = min(_BLOCK, *pixels.shape[:2])
@@ -224,9 +256,11 @@ def _spectra(pixels: Floats) -> tuple[Floats, Floats, Floats]:
     spectrum = dct @ blocks @ dct.T
     brightness = spectrum[:, 0, 0, 0] / (size * math.sqrt(channels))
     frequency = np.add.outer(np.arange(size), np.arange(size))
-    low = (frequency > 0) & (frequency <= size)
+    low, high = (frequency > 0) & (frequency <= size), frequency > size
+    highest = frequency > min(size + 2, 2 * size - 3)  # about half of these
     energy = np.square(spectrum, out=spectrum)
-    return brightness, energy[..., low].sum(-1), energy[..., frequency > size].mean(-1)
+    least = energy[..., low].sum(-1)
+    return brightness, least, energy[..., high].mean(-1), energy[..., highest].mean(-1)
 
 
 def _informative_blocks(pixels: Floats, size: int) -> Floats:

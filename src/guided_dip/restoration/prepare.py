@@ -15,10 +15,10 @@ from guided_dip import config as configs
 from guided_dip.config import Config
 from guided_dip.engine import resolve_device, resolve_precision
 from guided_dip.errors import InputError
-from guided_dip.grain import Grain, estimate_noise_and_grain, read_grain
 from guided_dip.images import to_float
 from guided_dip.images.resize import resize_square
-from guided_dip.noise import NoiseModel, estimate_noise, parse_noise
+from guided_dip.noise import NoiseModel
+from guided_dip.restoration.noise import noise_of
 from guided_dip.restoration.run import Restoration
 from guided_dip.restoration.span import span_of
 from guided_dip.result import Record, Result
@@ -26,8 +26,6 @@ from guided_dip.result import Record, Result
 MAX_CHANNELS = 4
 FEWEST_STEPS = 10  # that are worth taking
 MARGIN = 0.9  # of a time budget: the rest is for a pace that is never quite even
-TILE = 32  # pixels; the noise of a picture with holes is estimated from such squares without one
-FEWEST_TILES = 4
 
 
 def restore(
@@ -117,7 +115,7 @@ def prepare(
         image = resize_square(image, config.resize)
         reference = None if clean is None else _checked(resize_square(clean, config.resize), "")
         pixels = _checked(image, "image")
-    noise, grain = _noise_of(pixels, missing, config)
+    noise, grain, note = noise_of(pixels, missing, config)
     if config.grain == "auto":
         config = config.replace(grain="white" if grain is None else "correlated")
     if missing is not None:
@@ -130,7 +128,9 @@ def prepare(
 
     def ready(config: Config) -> Restoration:
         resolved = _resolved(config, pixels, span.sigma, noise)
-        return Restoration(resolved, pixels, dtype, image.shape, noise, reference, missing, span)
+        return Restoration(
+            resolved, pixels, dtype, image.shape, noise, reference, missing, span, note
+        )
 
     restoration = ready(config)
     if time_budget is None:
@@ -227,60 +227,3 @@ def _filled(pixels: NDArray[np.float32], missing: NDArray[np.bool_]) -> NDArray[
     nearest = ndimage.distance_transform_edt(missing, return_distances=False, return_indices=True)
     filled: NDArray[np.float32] = pixels[tuple(nearest)]
     return filled
-
-
-def _noise_of(
-    pixels: NDArray[np.float32], missing: NDArray[np.bool_] | None, config: Config
-) -> tuple[NoiseModel | None, Grain | None]:
-    given, grain = parse_noise(config.noise), None
-    recorrupted = config.supervision == "recorrupted-guides"
-    if config.grain == "correlated":
-        if not recorrupted or missing is not None:
-            raise InputError(
-                "correlated grain is for recorrupted guides on an image without missing pixels: "
-                "leave out grain"
-            )
-        grain = _stated_grain(pixels, given)
-    if given is not None:
-        return given, grain
-    if not recorrupted and config.supervision != "observation-guides":
-        return None, None
-    whole = pixels if missing is None else _without_holes(pixels, missing)
-    if grain is not None:
-        estimated = NoiseModel("gaussian", grain.sigma)
-    elif config.grain == "auto" and recorrupted and missing is None:
-        estimated, grain = estimate_noise_and_grain(whole)
-    else:
-        estimated = estimate_noise(whole, channel_axis=-1)
-    # Rounded to what the resolved config says of it, so that the config repeats the run.
-    return parse_noise(str(estimated)), grain
-
-
-def _stated_grain(pixels: NDArray[np.float32], noise: NoiseModel | None) -> Grain:
-    """Read off the grain of an image that is said to have one."""
-    if noise is not None and noise.gain:
-        raise InputError(
-            "correlated grain goes with gaussian noise (how it goes with brightness is read off "
-            "the image): try --noise auto, or gaussian:10"
-        )
-    grain = read_grain(pixels)
-    if grain is None:
-        raise InputError("no grain can be read off so small or so clean an image: try grain=white")
-    return grain
-
-
-def _without_holes(pixels: NDArray[np.float32], missing: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return the squares of an image that miss no pixel, side by side."""
-    height, width = missing.shape
-    tiles = [
-        pixels[top : top + TILE, left : left + TILE]
-        for top in range(0, height - TILE + 1, TILE)
-        for left in range(0, width - TILE + 1, TILE)
-        if not missing[top : top + TILE, left : left + TILE].any()
-    ]
-    if len(tiles) < FEWEST_TILES:
-        raise InputError(
-            "too many pixels are missing to estimate the noise: give it, such as "
-            "--noise gaussian:25"
-        )
-    return np.concatenate(tiles, axis=1)

@@ -62,6 +62,8 @@ class Restoration:
         Pixels that were not measured.
     span
         The values the image covers; inside the fit they are mapped to [0, 1], their noise even.
+    note
+        What to tell the user of how it was prepared.
     """
 
     config: Config
@@ -72,8 +74,8 @@ class Restoration:
     clean: NDArray[np.float32] | None = None
     missing: NDArray[np.bool_] | None = None
     span: Span = WHITE
+    note: str = ""
     plan: Plan = field(init=False)
-    note: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
         c = self.config
