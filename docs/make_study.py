@@ -34,7 +34,6 @@ CHANGES = {
     "a_end=0.8": "last strength 0.8",
     "weight_average=0.98": "weights averaged (decay 0.98)",
     "final=linear": "linear output instead of a leaky sigmoid",
-    "steps x3": "three times the steps, as three restarts",
     "restarts=1,steps x3": "three times the steps, in one fit",
 }
 
@@ -158,6 +157,50 @@ def pictures(scores: Sequence[Score]) -> str:
     return "\n".join(lines)
 
 
+def robustness(scores: Sequence[Score]) -> str:
+    """Lay out what comes of other levels told and more steps, against the same picture's usual."""
+    lines = [
+        "| pictures and noise | effort | with | number | PSNR | usual | difference | "
+        "worst and best |",
+        "|---" * 8 + "|",
+    ]
+    groups = {b.model_dump_json(): (b, methods) for b, methods in grouped(scores)}
+    for benchmark, methods in groups.values():
+        usual = benchmark.model_copy(update={"told": "exact", "steps_factor": 1.0})
+        if benchmark == usual or benchmark.settings or benchmark.noise is None:
+            continue
+        _, beside = groups.get(usual.model_dump_json(), (usual, ()))
+        base = {method.method.name: method for method in beside}
+        lines += [
+            _robust_line(benchmark, method, base[method.method.name])
+            for method in methods
+            if method.method.name in OURS and method.method.name in base
+        ]
+    return "\n".join(lines)
+
+
+def _robust_line(benchmark: Benchmark, method: MethodScores, base: MethodScores) -> str:
+    before = {s.image: s.psnr for s in base.scores if s.seed == 0}
+    now = {s.image: s.psnr for s in method.scores if s.seed == 0 and s.image in before}
+    apart = [now[name] - before[name] for name in now]
+    what = {"exact": "", "auto": "level estimated"}.get(
+        benchmark.told, f"told {benchmark.told} times the level"
+    )
+    if benchmark.steps_factor != 1:
+        what += f"{', ' if what else ''}{benchmark.steps_factor:g} times the steps"
+    cells = [
+        f"{benchmark.dataset}, {benchmark.noise}{', 8-bit files' if benchmark.eight_bit else ''}",
+        f"`{method.method.name}`",
+        what,
+        str(len(now)),
+        f"{statistics.fmean(now.values()):.2f}",
+        f"{statistics.fmean(before[name] for name in now):.2f}",
+        signed(statistics.fmean(apart)),
+        f"{signed(min(apart))}, {signed(max(apart))}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
 Row = tuple[str, list[float], list[float]]
 
 
@@ -166,7 +209,8 @@ def ablated(scores: Sequence[Score]) -> list[Row]:
     found: dict[str, dict[tuple[int, str], float]] = {}
     for score in scores:
         b = score.benchmark
-        if score.method == "fast" and b.noise == "gaussian:25" and not b.eight_bit:
+        usual = b.noise == "gaussian:25" and b.told == "exact" and not b.eight_bit
+        if score.method == "fast" and usual and (b.settings or b.steps_factor == 1):
             found.setdefault(changed(b), {})[score.seed, score.image] = score.psnr
     base = found.pop("", {})
     runs = [runs for name, runs in found.items() if name in CHANGES]
@@ -202,6 +246,7 @@ def ablations(scores: Sequence[Score]) -> str:
 TABLES: dict[str, Callable[[Sequence[Score]], str]] = {
     "overview": overview,
     "pictures": pictures,
+    "robustness": robustness,
     "ablations": ablations,
 }
 
