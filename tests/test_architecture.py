@@ -21,7 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("supervision", "stopping", "optimizers"),
     ("fit", "engine"),
     ("config", "result", "tiling", "restoration"),
-    ("runs", "plots"),
+    ("runs", "plots", "speed"),
     ("experiments", "batch"),
     ("web", "cli"),
 )

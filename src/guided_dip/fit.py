@@ -193,6 +193,11 @@ class Fit:
         self._begin()
 
     @property
+    def optimizers(self) -> tuple[torch.optim.Optimizer, ...]:
+        """Those at work now."""
+        return tuple(self._optimizers)
+
+    @property
     def done(self) -> int:
         """Number of steps that are done."""
         return self._done

@@ -13,6 +13,7 @@ from pathlib import Path
 MEBI = 2**20
 PROC = Path("/proc/self")  # where Linux tells about this process
 _PEAK = "VmHWM:"  # high-water mark of the resident memory, in kB
+_NOW = "VmRSS:"  # the resident memory
 
 
 def peak_memory(device: str = "cpu") -> int | None:
@@ -30,11 +31,20 @@ def peak_memory(device: str = "cpu") -> int | None:
         import torch
 
         return -(-torch.cuda.max_memory_allocated(device) // MEBI)
+    return _of_process(_PEAK)
+
+
+def memory_now() -> int | None:
+    """Return the resident memory of this process, in MiB, rounded up; None outside Linux."""
+    return _of_process(_NOW)
+
+
+def _of_process(which: str) -> int | None:
     try:
         lines = (PROC / "status").read_text().splitlines()
     except OSError:
         return None
-    found = [int(line.split()[1]) for line in lines if line.startswith(_PEAK)]
+    found = [int(line.split()[1]) for line in lines if line.startswith(which)]
     return -(-found[0] * 1024 // MEBI) if found else None
 
 

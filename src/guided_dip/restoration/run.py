@@ -243,10 +243,21 @@ class Restoration:
             final = 0
         return step, draw * (SNAPSHOTS * shown + final)
 
+    def stage_fit(self, stage: Stage, steps: int) -> Fit:
+        """Return a fit of its own of nothing but one stage, to time it or to count in it.
+
+        Parameters
+        ----------
+        stage
+            Of the plan.
+        steps
+            Of the fit.
+        """
+        return self._fit(replace(self.plan, stages=(replace(stage, steps=steps),), restarts=1))
+
     def _step_time(self, stage: Stage) -> float:
         """Time some throw-away steps of a stage; seconds a step."""
-        plan = replace(self.plan, stages=(replace(stage, steps=PACE_STEPS),), restarts=1)
-        times = [time.perf_counter() for _ in self._fit(plan)]
+        times = [time.perf_counter() for _ in self.stage_fit(stage, PACE_STEPS)]
         return float(np.median(np.diff(times)))
 
     @cached_property

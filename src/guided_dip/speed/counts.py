@@ -1,0 +1,117 @@
+"""What one step of a fit costs: its arithmetic, and the bytes that it must move at least.
+
+Operations are counted by PyTorch as they run: two for each multiplication with an addition, in the
+network's forward and backward passes and in Muon's matrix products. Elementwise work is not among
+them; it is bound by memory.
+
+Bytes are those that no way of computing the same step gets around: every weight, its gradient and
+what the optimiser remembers of it are read once and written once, and the output of every layer is
+written once on the way forward and read once on the way back. Caches can hold some of it, so a
+small network can be a little faster than this bound; casts and copies come on top of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from guided_dip.fit import Fit
+from guided_dip.speed.machine import Machine
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one step costs.
+
+    Attributes
+    ----------
+    operations
+        Multiplications and additions of convolutions and matrix products.
+    bytes
+        Read or written at least.
+    forwards
+        Forward passes of the network.
+    """
+
+    operations: int
+    bytes: int
+    forwards: int
+
+    def floor(self, machine: Machine, precision: str) -> float:
+        """Return the least time that a machine can take, in seconds."""
+        return max(self.operations / machine.rate(precision), self.bytes / machine.bandwidth)
+
+
+def count_step(fit: Fit) -> Cost:
+    """Take one step of a fit, and count.
+
+    Parameters
+    ----------
+    fit
+        One that is not done; its first step is not counted, as optimisers have no memory before.
+    """
+    steps = iter(fit)
+    next(steps)
+    with watched(fit.network) as seen, FlopCounterMode(display=False) as counter:
+        next(steps)
+    weights = list(fit.network.parameters())
+    remembered = [t for o in fit.optimizers for state in o.state.values() for t in state.values()]
+    held = 2 * _size(weights) + _size(remembered)
+    return Cost(counter.get_total_flops(), 2 * held + 2 * seen.bytes, seen.forwards)
+
+
+@dataclass
+class Seen:
+    """Bytes of the layers' outputs, and forward passes of the whole network."""
+
+    bytes: int = 0
+    forwards: int = 0
+
+
+@contextmanager
+def watched(network: nn.Module) -> Iterator[Seen]:
+    """Count what the layers of a network put out.
+
+    Parameters
+    ----------
+    network
+        Any; its leaf modules are its layers.
+
+    Yields
+    ------
+    Seen
+        The counts so far.
+    """
+    seen = Seen()
+
+    def note(_layer: nn.Module, _inputs: Any, output: Any) -> None:
+        outputs = output if isinstance(output, tuple) else (output,)
+        seen.bytes += _size(outputs)
+
+    def passed(*_: Any) -> None:
+        seen.forwards += 1
+
+    leaves = [module for module in network.modules() if not list(module.children())]
+    hooks = [leaf.register_forward_hook(note) for leaf in leaves]
+    hooks.append(network.register_forward_hook(passed))
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _size(values: Any) -> int:
+    """Return the bytes of the tensors among some values; single numbers do not count."""
+    tensors = (value for value in values if isinstance(value, Tensor) and value.dim())
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def parameter_count(network: nn.Module) -> int:
+    """Return how many weights a network has."""
+    return sum(parameter.numel() for parameter in network.parameters())

@@ -1,0 +1,285 @@
+"""What a step costs and takes: counted by hand, and timed in turns."""
+
+import io
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from guided_dip import memory
+from guided_dip.cli import bench_engine
+from guided_dip.cli.app import run
+from guided_dip.fit import Fit, FitSettings
+from guided_dip.guidance import Plan, Stage
+from guided_dip.speed import machine as machine_module
+from guided_dip.speed import timing as timing_module
+from guided_dip.speed.counts import Cost, count_step, parameter_count
+from guided_dip.speed.loops import Growth, ReferenceLoop, memory_growth, quick_steps
+from guided_dip.speed.machine import Machine, measure_machine, seconds_of
+from guided_dip.speed.timing import USES, Row, Speed, picture, prepare_bench, time_steps
+from guided_dip.supervision import observation
+
+CPU = torch.device("cpu")
+MACHINE = Machine("cpu", "made up", 1, "0", float32=1e9, bfloat16=4e9, bandwidth=2e9)
+SMALL = {"device": "cpu", "threads": 1, "precision": "float32"}
+
+
+def fit_of(network, steps=3, size=8, **settings):
+    y = torch.rand(1, 3, size, size)
+    z = torch.randn(1, 2, size, size)
+    plan = Plan("observation", "cosine", (Stage(steps),))
+    return Fit(network, observation(y, (z,), jitter=0.0, seed=0), plan, FitSettings(**settings))
+
+
+def test_operations_and_bytes_are_those_counted_by_hand():
+    network = nn.Sequential(nn.Conv2d(2, 5, 3, padding=1), nn.ReLU(), nn.Conv2d(5, 3, 1))
+    cost = count_step(fit_of(network))
+    pixels = 8 * 8
+    first, last = 2 * 2 * 5 * 9 * pixels, 2 * 5 * 3 * pixels
+    # Forward, and the gradients: of the first layer's weights, of the last one's weights and input.
+    assert cost.operations == 2 * first + 3 * last
+    assert cost.forwards == 1
+    weights = 2 * 5 * 9 + 5 + 5 * 3 + 3
+    assert parameter_count(network) == weights
+    outputs = (5 + 5 + 3) * pixels
+    # A weight, its gradient, Adam's two moments, and each output: float32, twice each.
+    assert cost.bytes == 4 * 2 * (4 * weights + outputs)
+
+
+def test_the_floor_is_the_longer_of_arithmetic_and_memory():
+    assert Cost(8_000_000, 2_000_000, 1).floor(MACHINE, "float32") == pytest.approx(8e-3)
+    assert Cost(8_000_000, 2_000_000, 1).floor(MACHINE, "bfloat16") == pytest.approx(2e-3)
+    assert Cost(8_000_000, 20_000_000, 1).floor(MACHINE, "float32") == pytest.approx(10e-3)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "operations"),
+    [("normfree", 2.049), ("unet", 0.1863), ("segnet", 14.92), ("skip", 7.189)],
+)
+def test_a_step_makes_one_pass_and_no_more_arithmetic_than_it_must(backbone, operations):
+    """Seconds depend on the machine; passes and operations tell of a slower loop anywhere."""
+    restoration = prepare_bench(backbone, 64, **SMALL)
+    cost = count_step(restoration.stage_fit(restoration.plan.stages[-1], 2))
+    assert cost.forwards == 1
+    assert cost.operations / 1e9 == pytest.approx(operations, rel=0.01)
+
+
+def test_a_second_pass_is_seen():
+    author = prepare_bench("unet", 32, **SMALL, measure="after")
+    assert count_step(author.stage_fit(author.plan.stages[-1], 2)).forwards == 2
+
+
+def test_the_reference_loop_is_the_usual_script():
+    class Watched(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Conv2d(3, 3, 1)
+            self.passes = []
+
+        def forward(self, x):
+            self.passes.append((self.training, torch.is_grad_enabled(), x.dtype))
+            return self.layer(x)
+
+    network = Watched()
+    target = torch.full((1, 3, 4, 6), 0.5)
+    loop = ReferenceLoop(network, torch.randn(1, 3, 4, 6), target)
+    before = network.layer.weight.detach().clone()
+    for _ in range(40):
+        loop.step()
+    assert network.passes[:2] == [(True, True, torch.float32), (False, False, torch.float32)]
+    assert len(network.passes) == 80
+    assert len(loop.snapshots) == len(loop.losses) == 40
+    assert {picture.shape for picture in loop.snapshots} == {(4, 6, 3)}
+    assert loop.losses[-1] < loop.losses[0]
+    assert not torch.equal(before, network.layer.weight)
+
+
+@pytest.mark.parametrize("backbone", USES)
+def test_the_reference_loop_takes_every_backbone(backbone):
+    options = prepare_bench(backbone, 32, **SMALL).config.backbone_options
+    loop = ReferenceLoop.of(backbone, picture(32), options=options, device=CPU)
+    loop.step()
+    assert loop.snapshots[0].shape == (32, 32, 3)
+
+
+def test_steps_go_on_with_a_new_fit():
+    made = []
+
+    def make():
+        made.append(fit_of(nn.Conv2d(2, 3, 1), steps=2))
+        return made[-1]
+
+    step = quick_steps(make)
+    for _ in range(5):
+        step()
+    assert [fit.done for fit in made] == [2, 2, 1]
+
+
+def test_the_loops_take_turns(monkeypatch):
+    """Ours and the reference alternate, block by block, so that a busy machine slows both."""
+    order = []
+
+    def taken(steps, device):
+        order.append("block")
+        steps()
+        return timing_module.BLOCK * (0.5 if len(order) % 2 else 2.0)
+
+    monkeypatch.setattr(timing_module, "seconds_of", taken)
+    monkeypatch.setattr(ReferenceLoop, "step", lambda self: order.append("reference"))
+    shares = []
+    row = time_steps(
+        prepare_bench("unet", 32, **SMALL), MACHINE, seconds=0.0, on_turn=shares.append
+    )
+    turn = ["block", "block", *["reference"] * timing_module.BLOCK]
+    assert order == turn * (1 + row.turns)
+    assert row.turns == timing_module.FEWEST == len(shares)
+    assert shares[-1] == 1
+
+
+def test_a_row_says_how_ours_stands():
+    speeds = Speed.of([0.02, 0.01, 0.03]), Speed.of([0.08])
+    assert speeds[0] == Speed(pytest.approx(0.02), pytest.approx(0.015), pytest.approx(0.025))
+    row = Row("unet", 64, "float32", 10, Cost(5, 6, 1), 0.005, *speeds, turns=3)
+    assert row.over_floor == pytest.approx(4)
+    assert row.times_faster == pytest.approx(4)
+    plain = json.loads(json.dumps(row.as_dict()))
+    assert plain["cost"] == {"operations": 5, "bytes": 6, "forwards": 1}
+    assert plain["reference"]["median"] == 0.08
+
+
+@pytest.fixture
+def tiny_rates(monkeypatch):
+    monkeypatch.setattr(machine_module, "MATRIX", 64)
+    monkeypatch.setattr(machine_module, "SIDE", 8)
+    monkeypatch.setattr(machine_module, "CHANNELS", 4)
+    monkeypatch.setattr(machine_module, "COPIED", 2**16)
+
+
+def test_rates_are_the_better_of_product_and_convolution(tiny_rates, monkeypatch):
+    times = iter([4e-6, 1e-6, 2e-6, 8e-6, 5e-6])
+    monkeypatch.setattr(machine_module, "_median", lambda work, device: next(times))
+    measured = measure_machine(CPU)
+    product, convolution = 2 * 64**3, 2 * 4 * 4 * 9 * 64
+    assert measured.float32 == max(product / 4e-6, convolution / 1e-6)
+    assert measured.bfloat16 == product / 2e-6
+    assert measured.bandwidth == 2 * 2**16 / 5e-6
+    assert measured.rate("bfloat16") == measured.bfloat16
+    assert measured.rate("float32") == measured.float32
+
+
+def test_work_is_timed_by_the_gpus_own_events(monkeypatch):
+    log = []
+
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def record(self):
+            log.append("record")
+
+        def synchronize(self):
+            log.append("wait")
+
+        def elapsed_time(self, end):
+            return 250.0
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    assert seconds_of(lambda: log.append("work"), torch.device("cuda")) == 0.25
+    assert log == ["record", "work", "record", "wait"]
+
+
+def test_memory_is_read_at_eleven_points(monkeypatch):
+    readings = iter([100, 150, *[160] * 8, 170])
+    monkeypatch.setattr("guided_dip.speed.loops.memory_now", lambda: next(readings))
+    done = []
+    growth = memory_growth(fit_of(nn.Conv2d(2, 3, 1), steps=20), done.append)
+    assert growth.steps == tuple(range(0, 21, 2))
+    assert growth.mebibytes_grown == 20
+    assert done == list(range(1, 21))
+    assert Growth((0, 1), (5, 6)).mebibytes_grown == 0
+
+
+def test_where_memory_is_not_counted_there_is_no_growth(monkeypatch, tmp_path):
+    monkeypatch.setattr(memory, "PROC", tmp_path / "absent")
+    assert memory_growth(fit_of(nn.Conv2d(2, 3, 1), steps=10)) is None
+
+
+def test_a_fit_holds_no_more_memory_after_many_steps():
+    growth = memory_growth(fit_of(nn.Conv2d(2, 3, 1), steps=2000))
+    assert growth is None or growth.mebibytes_grown <= 2
+
+
+ARGUMENTS = ["bench-engine", "--backbones", "unet", "--sizes", "32", "--threads", "1"]
+
+
+def test_the_command_prints_a_table(tiny_rates, capsys):
+    assert run([*ARGUMENTS, "--seconds", "0"]) == 0
+    out, err = capsys.readouterr()
+    head, columns, row, *rest = out.splitlines()
+    assert "float32" in head
+    assert "GB/s" in head
+    assert columns.split()[:4] == ["network", "size", "weights", "Gop"]
+    assert row.split()[:3] == ["unet", "32", "1,786,545"]
+    assert "reference: eager float32" in " ".join(rest)
+    assert "timing unet at 32x32" in err
+
+
+def test_the_command_gives_json_and_saves_it(tiny_rates, tmp_path, capsys):
+    file = tmp_path / "speed.json"
+    assert run([*ARGUMENTS, "--seconds", "0", "--json", "--quiet", "-o", str(file)]) == 0
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    assert not err
+    assert found == json.loads(file.read_text())
+    (row,) = found["rows"]
+    assert row["times_faster"] == row["reference"]["median"] / row["ours"]["median"]
+    assert row["cost"]["forwards"] == 1
+    assert found["machine"]["threads"] == 1
+
+
+def test_the_command_watches_the_memory(tiny_rates, capsys):
+    assert run([*ARGUMENTS, "--steps", "10", "--json", "--quiet"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["memory"]
+    assert found["backbone"] == "unet"
+    assert found.get("steps", [0, 10])[-1] == 10
+    assert run([*ARGUMENTS, "--steps", "10", "--quiet"]) == 0
+    assert capsys.readouterr().out.startswith("unet at 32x32: ")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (["--backbones", "unett"], "unknown backbone 'unett'"),
+        (["--sizes", "12"], "size '12'"),
+        (["--sizes", "128,big"], "size 'big'"),
+        (["--device", "tpu"], "unknown device 'tpu'"),
+        (["--precision", "int8"], "precision cannot be 'int8'"),
+        (["--steps", "3"], "--steps"),
+    ],
+)
+def test_what_the_command_refuses(wrong, message, capsys):
+    assert run([*ARGUMENTS, *wrong]) == 2
+    out, err = capsys.readouterr()
+    assert not out
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_on_a_terminal_there_is_a_bar(monkeypatch):
+    shown = io.StringIO()
+    shown.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", shown)
+    monkeypatch.setenv("TERM", "xterm")
+    with bench_engine._share("timing unet", quiet=False) as show:
+        show(0.5)
+    assert "timing unet" in shown.getvalue()
+    assert "left" in shown.getvalue()
+
+
+def test_pictures_are_noisy_and_the_same():
+    np.testing.assert_array_equal(picture(24), picture(24))
+    assert picture(24).shape == (24, 24, 3)
+    assert picture(24).dtype == np.float32
