@@ -214,8 +214,7 @@ def _read(pixels: Floats) -> _Reading | None:
     brightness, low, high, highest = _spectra(pixels / peak)
     if not brightness.size:
         return None
-    levels, variances = _smooth_variances(brightness, low, high)
-    _, of_highest = _smooth_variances(brightness, low, highest)
+    levels, variances, of_highest = _smooth_variances(brightness, low, high, highest)
     whiteness = float(of_highest.sum() / variances.sum()) if variances.any() else 1.0
     return _Reading(peak, levels, variances, _line_under(levels, variances), whiteness)
 
@@ -290,16 +289,22 @@ def _dct_matrix(size: int) -> Floats:
     return matrix
 
 
-def _smooth_variances(brightness: Floats, low: Floats, high: Floats) -> tuple[Floats, Floats]:
-    """Noise variance of the smoothest blocks at each level of brightness, dark to light."""
+def _smooth_variances(
+    brightness: Floats, low: Floats, high: Floats, highest: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Read the noise variance of the smoothest blocks at each level of brightness, dark to light.
+
+    Returns the levels, and the variances at high and at the highest frequencies.
+    """
     count = min(_LEVELS, max(1, len(brightness) // _FEWEST))
-    levels, variances = [], []
+    levels, variances, of_highest = [], [], []
     for members in np.array_split(np.argsort(brightness, kind="stable"), count):
         believed = min(len(members), max(_FEWEST, round(_SMOOTHEST * len(members))))
         smoothest = np.argsort(low[members], axis=0, kind="stable")[:believed]
         variances.append(np.take_along_axis(high[members], smoothest, axis=0).mean())
+        of_highest.append(np.take_along_axis(highest[members], smoothest, axis=0).mean())
         levels.append(brightness[members].mean())
-    return np.array(levels), np.array(variances)
+    return np.array(levels), np.array(variances), np.array(of_highest)
 
 
 @dataclass(frozen=True)
