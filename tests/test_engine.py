@@ -1,5 +1,6 @@
 """Device, precision, threads."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -11,6 +12,8 @@ from guided_dip.engine import (
     resolve_device,
     resolve_precision,
     thread_count,
+    to_array,
+    to_tensor,
 )
 from guided_dip.errors import InputError
 
@@ -75,3 +78,17 @@ def test_threads_are_put_back():
     assert torch.get_num_threads() == before
     with thread_count(None):
         assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 3), (1, 7, 1)])
+def test_an_array_becomes_a_tensor_of_its_own_and_comes_back(shape):
+    pixels = np.random.default_rng(0).random(shape, dtype=np.float32)
+    tensor = to_tensor(pixels, CPU)
+    assert tensor.shape == (1, shape[2], *shape[:2])
+    assert tensor.is_contiguous()
+    assert tensor[0, 0, 0, 1] == pixels[0, 1, 0]
+    np.testing.assert_array_equal(to_array(tensor), pixels)
+    before = pixels.copy()
+    tensor.zero_()
+    np.testing.assert_array_equal(pixels, before)
+    assert to_array(tensor.bfloat16()).dtype == np.float32

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from guided_dip.errors import InputError, choices
@@ -95,6 +97,17 @@ class Engine(nn.Module):
         with torch.autocast(self._device_type, dtype=torch.bfloat16, enabled=self._autocast):
             output: Tensor = self.network(x)
         return output.float()
+
+
+def to_tensor(pixels: NDArray[np.float32], device: torch.device) -> Tensor:
+    """Take an (H, W, C) array to a (1, C, H, W) tensor of its own on a device."""
+    return torch.from_numpy(pixels.transpose(2, 0, 1)[None].copy()).to(device)
+
+
+def to_array(image: Tensor) -> NDArray[np.float32]:
+    """Take a (1, C, H, W) tensor to an (H, W, C) array, float32."""
+    array: NDArray[np.float32] = image[0].permute(1, 2, 0).float().cpu().numpy()
+    return array
 
 
 @contextmanager

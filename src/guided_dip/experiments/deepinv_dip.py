@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from guided_dip import seeds
-from guided_dip.engine import resolve_device
+from guided_dip.engine import resolve_device, to_array, to_tensor
 
 ITERATIONS, CHANNELS, LAYERS = 2500, 256, 7
 BEGINNING = (4, 4)  # height and width of the decoder's input
@@ -47,7 +47,7 @@ def deepinv_dip(
     deepinv: Any = importlib.import_module("deepinv")
     device = resolve_device("auto")
     pixels = np.atleast_3d(noisy).astype(np.float32)
-    y = torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous().to(device)
+    y = to_tensor(pixels, device)
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seeds.derive(seed, "deepinv-dip"))
@@ -58,5 +58,4 @@ def deepinv_dip(
             decoder.to(device), img_size=(channels, *BEGINNING), iterations=iterations
         )
         restored = prior(y, deepinv.physics.Denoising()).detach()
-    result: NDArray[np.float32] = restored[0].permute(1, 2, 0).cpu().numpy().reshape(noisy.shape)
-    return result
+    return to_array(restored).reshape(noisy.shape)

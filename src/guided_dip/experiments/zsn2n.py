@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, mse_loss
 
 from guided_dip import seeds
-from guided_dip.engine import resolve_device, thread_count
+from guided_dip.engine import resolve_device, thread_count, to_array, to_tensor
 from guided_dip.errors import InputError
 
 CHANNELS = 48
@@ -86,14 +86,13 @@ def zs_n2n(
         raise InputError(f"zs-n2n needs 2x2 pixels or more, not {noisy.shape}: try a larger image")
     device = resolve_device("auto")
     pixels = np.atleast_3d(noisy).astype(np.float32)
-    y = torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous().to(device)
+    y = to_tensor(pixels, device)
     with thread_count(1):
         network = _network(y.shape[1], seed).to(device)
         _fit(network, y, epochs)
         with torch.no_grad():
-            restored = (y - network(y)).clamp(0, 1)[0].permute(1, 2, 0)
-    result: NDArray[np.float32] = restored.cpu().numpy().reshape(noisy.shape)
-    return result
+            restored = (y - network(y)).clamp(0, 1)
+    return to_array(restored).reshape(noisy.shape)
 
 
 def _network(channels: int, seed: int) -> nn.Sequential:

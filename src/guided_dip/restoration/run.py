@@ -18,7 +18,7 @@ from guided_dip import backbones, seeds
 from guided_dip import supervision as supervisions
 from guided_dip.config import Config
 from guided_dip.diffusion import make_schedule
-from guided_dip.engine import Engine, thread_count
+from guided_dip.engine import Engine, thread_count, to_array, to_tensor
 from guided_dip.errors import RunError
 from guided_dip.fit import Fit, FitSettings, Step
 from guided_dip.guidance import Patches, Plan, Stage, make_plan
@@ -185,7 +185,7 @@ class Restoration:
         pixels = self._pixels_of(estimate)
         if spread is None:
             return pixels, None
-        return pixels, self.span.spread_from_fit(_as_array(spread), _as_array(estimate))
+        return pixels, self.span.spread_from_fit(to_array(spread), to_array(estimate))
 
     def _has_diverged(self, course: Course, loss: float) -> bool:
         usual = max(self._power, course.records[0].loss) if course.records else math.inf
@@ -274,7 +274,7 @@ class Restoration:
         c = self.config
         plan = self.plan if plan is None else plan
         device = torch.device(c.device)
-        y = _as_tensor(self._observation, device)
+        y = to_tensor(self._observation, device)
         settings = FitSettings(
             **{name: getattr(c, name) for name in FitSettings.__dataclass_fields__}
         )
@@ -305,7 +305,7 @@ class Restoration:
         sigma = self._sigma
         if c.supervision == "recorrupted-guides":
             local = self.span.local_share(self.pixels)
-            share = None if local is None else _as_tensor(local, y.device)
+            share = None if local is None else to_tensor(local, y.device)
             grain = self.span.grain
             correlate = None
             if grain is not None:
@@ -352,7 +352,7 @@ class Restoration:
 
     def _pixels_of(self, image: Tensor) -> NDArray[np.float32]:
         """Turn a (1, C, H, W) tensor of the fit into an (H, W, C) array in the image's values."""
-        return self.span.from_fit(_as_array(image))
+        return self.span.from_fit(to_array(image))
 
     def _residual_check(self, pixels: NDArray[np.float32]) -> ResidualCheck | None:
         """Check an estimate before it is blended with the image."""
@@ -415,15 +415,6 @@ class Restoration:
             scores_before=self._scores(self.pixels),
             note="; ".join(filter(None, notes)),
         )
-
-
-def _as_array(image: Tensor) -> NDArray[np.float32]:
-    array: NDArray[np.float32] = image[0].permute(1, 2, 0).float().cpu().numpy()
-    return array
-
-
-def _as_tensor(pixels: NDArray[np.float32], device: torch.device) -> Tensor:
-    return torch.from_numpy(pixels.transpose(2, 0, 1)[None].copy()).to(device)
 
 
 def _told_noise(span: Span) -> str:

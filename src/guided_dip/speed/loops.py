@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from guided_dip import backbones, seeds
+from guided_dip.engine import to_array, to_tensor
 from guided_dip.fit import Fit, Step
 from guided_dip.memory import memory_now
 
@@ -67,7 +68,7 @@ class ReferenceLoop:
         device
             Where.
         """
-        target = torch.from_numpy(image.transpose(2, 0, 1)[None].copy()).to(device)
+        target = to_tensor(image, device)
         row, size = backbones.find(backbone), (image.shape[0], image.shape[1])
         given = backbones.network_input(row, image.shape[2], size, seeds.generator(0, "z"))
         network = backbones.build(backbone, image.shape[2], options=options).to(device)
@@ -84,8 +85,7 @@ class ReferenceLoop:
         self._network.eval()
         with torch.no_grad():
             output = self._network(self._given)
-        picture = output[0].clamp(0, 1).permute(1, 2, 0).cpu().numpy()
-        self.snapshots.append(np.ascontiguousarray(picture))
+        self.snapshots.append(np.ascontiguousarray(to_array(output.clamp(0, 1))))
 
 
 def quick_steps(make: Callable[[], Fit]) -> Callable[[], None]:
