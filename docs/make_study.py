@@ -79,11 +79,18 @@ def title(benchmark: Benchmark) -> str:
     """Name a benchmark by its pictures and noise."""
     if benchmark.noise is None:
         return f"{benchmark.dataset}, real noise"
-    told = {"exact": "", "auto": ", level estimated"}.get(
-        benchmark.told, f", told {benchmark.told} times the level"
-    )
-    bits = ", 8-bit files" if benchmark.eight_bit else ""
-    return f"{benchmark.dataset}, {benchmark.noise}{bits}{told}"
+    return ", ".join(filter(None, [_noisy(benchmark), _told(benchmark)]))
+
+
+def _noisy(benchmark: Benchmark) -> str:
+    """Name the noisy pictures of a benchmark."""
+    return f"{benchmark.dataset}, {benchmark.noise}{', 8-bit files' if benchmark.eight_bit else ''}"
+
+
+def _told(benchmark: Benchmark) -> str:
+    """Say what the methods were told of the noise; empty if the truth."""
+    words = {"exact": "", "auto": "level estimated"}
+    return words.get(benchmark.told, f"told {benchmark.told} times the level")
 
 
 def signed(value: float) -> str:
@@ -183,15 +190,12 @@ def _robust_line(benchmark: Benchmark, method: MethodScores, base: MethodScores)
     before = {s.image: s.psnr for s in base.scores if s.seed == 0}
     now = {s.image: s.psnr for s in method.scores if s.seed == 0 and s.image in before}
     apart = [now[name] - before[name] for name in now]
-    what = {"exact": "", "auto": "level estimated"}.get(
-        benchmark.told, f"told {benchmark.told} times the level"
-    )
-    if benchmark.steps_factor != 1:
-        what += f"{', ' if what else ''}{benchmark.steps_factor:g} times the steps"
+    factor = benchmark.steps_factor
+    longer = f"{factor:g} times the steps" if factor != 1 else ""
     cells = [
-        f"{benchmark.dataset}, {benchmark.noise}{', 8-bit files' if benchmark.eight_bit else ''}",
+        _noisy(benchmark),
         f"`{method.method.name}`",
-        what,
+        ", ".join(filter(None, [_told(benchmark), longer])),
         str(len(now)),
         f"{statistics.fmean(now.values()):.2f}",
         f"{statistics.fmean(before[name] for name in now):.2f}",

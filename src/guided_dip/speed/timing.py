@@ -27,7 +27,6 @@ USES: dict[str, tuple[str | None, dict[str, Any]]] = {
     "skip": (None, {"supervision": "observation"}),
 }
 SIGMA = 25 / 255
-WARM_UP = 3  # steps of each loop
 BLOCK = 3  # steps of one loop before it is the other's turn
 FEWEST = 5  # turns
 COUNTED = 2  # steps
@@ -158,8 +157,7 @@ def time_steps(
         reference.snapshots.clear()  # so that memory does not grow with the time spent
         return mine, theirs
 
-    for _ in range(-(-WARM_UP // BLOCK)):
-        both_once()
+    both_once()  # warm
     taken: list[tuple[float, float]] = []
     begun = time.perf_counter()
     while len(taken) < FEWEST or time.perf_counter() - begun < seconds:
