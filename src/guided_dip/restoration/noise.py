@@ -24,8 +24,8 @@ FEWEST_TILES = 4
 # true level, none of these is overruled; told one 10% too low at sigma 25, Kodak's twelve are.
 READ_WITHIN, READ_AT = 0.04, 256 * 256
 TEXTURE = 8 / 255
-# From noise as white as this is the level told by high frequencies: it is 0.94 at least from sigma
-# 15 on in these, and 0.93 at most in 33 of them if it was blurred by 0.45 pixels, which hides 17%.
+# From noise as white as this is the level told by high frequencies: in these it is 0.94 at least at
+# sigma 15 and 25, and 0.93 at most in 33 of them if blurred by 0.45 pixels, which hides 17%.
 WHITE = 0.935
 # Beyond, noise is of another kind than was stated, or not what was meant by it.
 LEAST_READ, MOST_READ = 0.75, 1.35  # of the stated level

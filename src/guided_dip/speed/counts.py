@@ -4,10 +4,11 @@ Operations are counted by PyTorch as they run: two for each multiplication with 
 network's forward and backward passes and in Muon's matrix products. Elementwise work is not among
 them; it is bound by memory.
 
-Bytes are those that no way of computing the same step gets around: every weight, its gradient and
-what the optimiser remembers of it are read once and written once, and the output of every layer is
-written once on the way forward and read once on the way back. Caches can hold some of it, so a
-small network can be a little faster than this bound; casts and copies come on top of it.
+Bytes are those of a step that is computed layer by layer: every weight, its gradient and what the
+optimiser remembers of it are read once and written once, and the output of every layer, those that
+work in place among them, is written once on the way forward and read once on the way back. Casts
+and copies come on top of it. An engine that fuses layers, or a cache that holds some of it, can go
+below, so this is no bound on every way of computing the step.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Cost:
     operations
         Multiplications and additions of convolutions and matrix products.
     bytes
-        Read or written at least.
+        Read or written, layer by layer.
     forwards
         Forward passes of the network.
     """
@@ -43,7 +44,7 @@ class Cost:
     forwards: int
 
     def floor(self, machine: Machine, precision: str) -> float:
-        """Return the least time that a machine can take, in seconds."""
+        """Return the time that arithmetic and bytes take at a machine's rates, in seconds."""
         return max(self.operations / machine.rate(precision), self.bytes / machine.bandwidth)
 
 
