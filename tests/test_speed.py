@@ -12,6 +12,7 @@ from torch import nn
 from guided_dip import memory
 from guided_dip.cli import bench_engine
 from guided_dip.cli.app import run
+from guided_dip.errors import RunError
 from guided_dip.fit import Fit, FitSettings
 from guided_dip.guidance import Plan, Stage
 from guided_dip.speed import machine as machine_module
@@ -266,6 +267,34 @@ def test_what_the_command_refuses(wrong, message, capsys):
     assert not out
     assert message in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("place", "problem"), [("nope/x.json", "no folder"), ("x", "exists")])
+def test_a_place_that_will_not_do_is_refused_before_measuring(
+    place, problem, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("guided_dip.speed.measure_machine", lambda _: pytest.fail("measured"))
+    (tmp_path / "x").write_text("old")
+    assert run([*ARGUMENTS, "--quiet", "-o", str(tmp_path / place)]) == 2
+    out, err = capsys.readouterr()
+    assert not out
+    assert problem in err
+    assert err.count("\n") == 1
+    assert (tmp_path / "x").read_text() == "old"
+
+
+def test_results_are_shown_where_they_cannot_be_saved(tiny_rates, tmp_path, monkeypatch, capsys):
+    def full(path, data):
+        raise RunError(f"{path}: cannot be written (No space left on device)")
+
+    monkeypatch.setattr("guided_dip.files.write_whole", full)
+    file = tmp_path / "x"
+    file.write_text("old")
+    arguments = ["--seconds", "0", "--json", "--quiet", "--overwrite", "-o", str(file)]
+    assert run([*ARGUMENTS, *arguments]) == 1
+    out, err = capsys.readouterr()
+    assert len(json.loads(out)["rows"]) == 1
+    assert "No space left" in err
 
 
 def test_on_a_terminal_there_is_a_bar(monkeypatch):

@@ -58,18 +58,23 @@ def bench_engine(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Save the JSON, too.")
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Let --output replace a file.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but results.")] = False,
 ) -> None:
     """Time a step of each network beside the machine's floor and a plain PyTorch loop."""
     from guided_dip.config import make_config
     from guided_dip.engine import resolve_device, thread_count
-    from guided_dip.files import write_whole
+    from guided_dip.files import check_place, write_whole
     from guided_dip.speed import measure_machine, prepare_bench
 
     what = [(name, size) for name in _names(backbones) for size in _sides(sizes)]
     settings = {"device": device, "precision": precision, "threads": threads}
     make_config(settings)
+    if output is not None:
+        check_place(output, overwrite=overwrite)
     where = resolve_device(device)
     with thread_count(threads):
         if not quiet:
@@ -90,9 +95,9 @@ def bench_engine(
                 for name, size, growth in grown
             ]
             text = "\n".join(_memory_line(*line) for line in grown)
-    if output is not None:
-        write_whole(output, json.dumps(found, indent=1) + "\n")
     give(json.dumps(found) if as_json else text)
+    if output is not None:  # after they are shown, so that a full disk loses no results
+        write_whole(output, json.dumps(found, indent=1) + "\n")
 
 
 def _names(text: str) -> list[str]:
