@@ -171,15 +171,16 @@ def test_rates_are_the_better_of_product_and_convolution(tiny_rates, monkeypatch
     assert measured.rate("float32") == measured.float32
 
 
-def test_work_is_timed_by_the_gpus_own_events(monkeypatch):
+@pytest.mark.parametrize("name", ["cuda", "cuda:1"])
+def test_work_is_timed_by_the_gpus_own_events(name, monkeypatch):
     log = []
 
     class Event:
         def __init__(self, enable_timing):
             assert enable_timing
 
-        def record(self):
-            log.append("record")
+        def record(self, stream):
+            log.append(f"record on {stream}")
 
         def synchronize(self):
             log.append("wait")
@@ -188,8 +189,17 @@ def test_work_is_timed_by_the_gpus_own_events(monkeypatch):
             return 250.0
 
     monkeypatch.setattr(torch.cuda, "Event", Event)
-    assert seconds_of(lambda: log.append("work"), torch.device("cuda")) == 0.25
-    assert log == ["record", "work", "record", "wait"]
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"the stream of {device}")
+    assert seconds_of(lambda: log.append("work"), torch.device(name)) == 0.25
+    record = f"record on the stream of {name}"
+    assert log == [record, "work", record, "wait"]
+
+
+def test_an_apple_gpu_is_waited_for_before_and_after(monkeypatch):
+    log = []
+    monkeypatch.setattr(torch.mps, "synchronize", lambda: log.append("wait"))
+    assert seconds_of(lambda: log.append("work"), torch.device("mps")) >= 0
+    assert log == ["wait", "work", "wait"]
 
 
 def test_memory_is_read_at_eleven_points(monkeypatch):
