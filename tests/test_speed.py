@@ -301,15 +301,23 @@ ARGUMENTS = ["bench-engine", "--backbones", "unet", "--sizes", "32", "--threads"
 
 
 def test_the_command_prints_a_table(tiny_rates, capsys):
-    assert run([*ARGUMENTS, "--seconds", "0"]) == 0
+    assert run([*ARGUMENTS, "--seconds", "0", "--precision", "bfloat16"]) == 0
     out, err = capsys.readouterr()
-    head, columns, row, *rest = out.splitlines()
+    head, columns, row, _, *explained = out.splitlines()
+    assert "1 thread, " in head
     assert "float32" in head
     assert "GB/s" in head
-    assert columns.split()[:4] == ["network", "size", "weights", "Gop"]
-    assert row.split()[:3] == ["unet", "32", "1,786,545"]
-    assert "reference: eager float32" in " ".join(rest)
+    assert columns.split() == " ".join(bench_engine.COLUMNS).split()
+    assert row.split()[:4] == ["unet", "32", "1,786,545", "bfloat16"]
+    assert [line.split("  ")[0] for line in explained] == list(bench_engine.COLUMNS)
     assert "timing unet at 32x32" in err
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.2345, "234.5"), (0.0123, "12.3"), (4.56e-4, "0.456")]
+)
+def test_short_steps_keep_their_digits(seconds, text):
+    assert bench_engine._milliseconds(seconds) == text
 
 
 def test_the_command_gives_json_and_saves_it(tiny_rates, tmp_path, capsys):
@@ -325,13 +333,23 @@ def test_the_command_gives_json_and_saves_it(tiny_rates, tmp_path, capsys):
     assert found["machine"]["threads"] == 1
 
 
-def test_the_command_watches_the_memory(tiny_rates, capsys):
+def test_the_command_watches_the_memory(tiny_rates, monkeypatch, capsys):
+    readings = iter([100, 150, *[160] * 8, 170] * 2)
+    monkeypatch.setattr("guided_dip.speed.loops.memory_now", lambda: next(readings))
     assert run([*ARGUMENTS, "--steps", "10", "--json", "--quiet"]) == 0
     (found,) = json.loads(capsys.readouterr().out)["memory"]
-    assert found["backbone"] == "unet"
-    assert found.get("steps", [0, 10])[-1] == 10
+    assert (found["backbone"], found["size"], found["mebibytes_grown"]) == ("unet", 32, 20)
+    assert found["steps"] == list(range(11))
     assert run([*ARGUMENTS, "--steps", "10", "--quiet"]) == 0
-    assert capsys.readouterr().out.startswith("unet at 32x32: ")
+    head, line = capsys.readouterr().out.splitlines()
+    assert "GB/s" in head
+    assert line.startswith("unet at 32x32: +20 MiB from step 1 to 10; ")
+
+
+def test_the_command_says_where_memory_is_not_counted(tiny_rates, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(memory, "PROC", tmp_path / "absent")
+    assert run([*ARGUMENTS, "--steps", "10", "--quiet"]) == 0
+    assert "memory is not counted" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -343,6 +361,7 @@ def test_the_command_watches_the_memory(tiny_rates, capsys):
         (["--device", "tpu"], "unknown device 'tpu'"),
         (["--precision", "int8"], "precision cannot be 'int8'"),
         (["--steps", "3"], "--steps"),
+        (["--seconds", "inf"], "--seconds"),
     ],
 )
 def test_what_the_command_refuses(wrong, message, capsys):
