@@ -794,6 +794,7 @@ sys.exit(code)
     [
         (["--help"], {"torch", "numpy", "matplotlib", "pydantic", "rich", "skimage", "PIL"}),
         (["restore", "--help"], {"torch", "numpy", "matplotlib"}),
+        (["bench-engine", "--help"], {"torch", "numpy", "matplotlib", "rich"}),
         (["restore", "x.png", "--nope"], {"torch", "numpy", "matplotlib"}),
         (["plan", "--noise", "gaussian:25"], {"torch", "matplotlib"}),
         (["plan", "--plot", "plan.png"], {"torch"}),

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from guided_dip.errors import RunError
-from guided_dip.files import one_line, write_whole
+from guided_dip.errors import InputError, RunError
+from guided_dip.files import check_place, one_line, write_whole
 
 
 @pytest.mark.parametrize(("data", "expected"), [(b"\x00\xff", b"\x00\xff"), ("é\n", b"\xc3\xa9\n")])
@@ -65,6 +65,24 @@ def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(RunError, match="No such file or directory"):
         write_whole(tmp_path / "nowhere" / "a", b"")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    there = tmp_path / "there"
+    there.write_bytes(b"old")
+    for path, problem in (
+        (tmp_path / "nowhere" / "a", "there is no folder"),
+        (tmp_path, "is a folder"),
+        (there, "exists already; try another name, or --overwrite"),
+    ):
+        with pytest.raises(InputError, match=problem):
+            check_place(path)
+    check_place(there, overwrite=True)
+    check_place(tmp_path / "new")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(InputError, match="is read-only"):
+        check_place(tmp_path / "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
 
 def test_a_name_as_long_as_names_can_be(tmp_path):

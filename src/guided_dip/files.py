@@ -1,4 +1,7 @@
-"""Files appear whole or not at all: written beside their place first, then renamed into it."""
+"""Files appear whole or not at all: written beside their place first, then renamed into it.
+
+Whether a place will do is found out before an hour of computing, not after it.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,33 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from guided_dip.errors import RunError
+from guided_dip.errors import InputError, RunError
+
+
+def check_place(path: Path, *, overwrite: bool = False) -> None:
+    """Find out whether a file can be put in a place.
+
+    Parameters
+    ----------
+    path
+        The place.
+    overwrite
+        Replacing a file is allowed.
+
+    Raises
+    ------
+    InputError
+        If the folder is missing or read-only, the place is a folder, or the file exists.
+    """
+    folder = path.parent
+    if not folder.is_dir():
+        raise InputError(f"{path}: there is no folder '{folder}'; try creating it")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; try naming a file in it")
+    if path.exists() and not overwrite:
+        raise InputError(f"{path}: exists already; try another name, or --overwrite")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"{path}: the folder '{folder}' is read-only; try another")
 
 
 def write_whole(path: Path, data: bytes | str) -> None:

@@ -15,19 +15,22 @@ from guided_dip.cli.console import duration, give, tell
 
 if TYPE_CHECKING:
     from guided_dip.restoration import Restoration
-    from guided_dip.speed import Growth, Machine, Row, Speed
+    from guided_dip.speed import Machine, Row, Speed
 
-EXPLAINED = (
-    "Gop: multiplications and additions of one step on the whole picture; MB: what it must read\n"
-    "and write at least; floor: the time these take at the rates above; ours, reference: median\n"
-    "step (quartiles), taken in turns; reference: eager float32, Adam, and at every step a second\n"
-    "forward pass in eval mode and a picture kept."
-)
-
-COLUMNS = (
-    *("network", "size", "weights", "Gop", "MB", "floor", "ours", "", "over floor"),
-    *("reference", "", "times faster"),
-)
+COLUMNS = {
+    "network": "as its own use has it: the default restoration, the report's preset, plain DIP",
+    "size": "side of the picture in pixels",
+    "weights": "the network's",
+    "precision": "of ours",
+    "Gop": "multiplications and additions of one step on the whole picture, in thousand millions",
+    "MB": "read and written in it where nothing is moved twice",
+    "floor": "the longer of the times that these two take at the machine's rates",
+    "ours": "median step (quartiles)",
+    "over floor": "ours over the floor",
+    "reference": "the same of eager float32 with Adam and, at every step, the loss read, a second "
+    "pass in eval mode and a picture kept; takes turns with ours",
+    "times faster": "reference over ours",
+}
 
 
 def bench_engine(
@@ -38,7 +41,8 @@ def bench_engine(
         str, typer.Option(metavar="LIST", help="Sides of the pictures in pixels, such as 128,256.")
     ] = "128",
     seconds: Annotated[
-        float, typer.Option(metavar="S", min=0, help="Time for each network at each size.")
+        float,
+        typer.Option(metavar="S", min=0, max=86400, help="Time for each network at each size."),
     ] = 20.0,
     steps: Annotated[
         int | None,
@@ -58,41 +62,40 @@ def bench_engine(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Save the JSON, too.")
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Let --output replace a file.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but results.")] = False,
 ) -> None:
     """Time a step of each network beside the machine's floor and a plain PyTorch loop."""
     from guided_dip.config import make_config
     from guided_dip.engine import resolve_device, thread_count
-    from guided_dip.files import write_whole
+    from guided_dip.files import check_place, write_whole
     from guided_dip.speed import measure_machine, prepare_bench
 
     what = [(name, size) for name in _names(backbones) for size in _sides(sizes)]
+    found: dict[str, Any]
     settings = {"device": device, "precision": precision, "threads": threads}
     make_config(settings)
+    if output is not None:
+        check_place(output, overwrite=overwrite)
     where = resolve_device(device)
     with thread_count(threads):
         if not quiet:
             tell("measuring the machine")
         machine = measure_machine(where)
-        found: dict[str, Any] = {"machine": vars(machine)}
         prepared = (prepare_bench(name, size, **settings) for name, size in what)
         if steps is None:
-            rows = [_timed(r, machine, seconds, quiet) for r in prepared]
-            found["rows"] = [row.as_dict() for row in rows]
-            text = _table(machine, rows)
+            rows = [_timed(restoration, machine, seconds, quiet) for restoration in prepared]
+            found, lines = {"rows": [row.as_dict() for row in rows]}, _table(rows)
         else:
-            grown = [
-                (r.config.backbone, r.pixels.shape[0], _grown(r, steps, quiet)) for r in prepared
-            ]
-            found["memory"] = [
-                {"backbone": name, "size": size, **({} if growth is None else vars(growth))}
-                for name, size, growth in grown
-            ]
-            text = "\n".join(_memory_line(*line) for line in grown)
-    if output is not None:
+            grown = [_grown(restoration, steps, quiet) for restoration in prepared]
+            found, lines = {"memory": grown}, [_memory_line(growth) for growth in grown]
+    found = {"machine": vars(machine), **found}
+    give(json.dumps(found) if as_json else "\n".join([_machine_line(machine), *lines]))
+    if output is not None:  # after they are shown, so that a full disk loses no results
         write_whole(output, json.dumps(found, indent=1) + "\n")
-    give(json.dumps(found) if as_json else text)
 
 
 def _names(text: str) -> list[str]:
@@ -143,61 +146,75 @@ def _timed(restoration: Restoration, machine: Machine, seconds: float, quiet: bo
         return time_steps(restoration, machine, seconds=seconds, on_turn=show)
 
 
-def _grown(restoration: Restoration, steps: int, quiet: bool) -> Growth | None:
+def _grown(restoration: Restoration, steps: int, quiet: bool) -> dict[str, Any]:
     from guided_dip.speed import memory_growth
+    from guided_dip.speed.timing import whole_picture
 
-    fit = restoration.stage_fit(restoration.plan.stages[-1], steps)
+    fit = restoration.stage_fit(whole_picture(restoration), steps)
     name, size = restoration.config.backbone, restoration.pixels.shape[0]
     with _share(f"{steps} steps of {name} at {size}x{size}", quiet=quiet) as show:
-        return memory_growth(fit, lambda done: show(done / steps))
+        growth = memory_growth(fit, lambda done: show(done / steps))
+    return {"backbone": name, "size": size, **({} if growth is None else growth.as_dict())}
 
 
-def _table(machine: Machine, rows: list[Row]) -> str:
-    head = (
-        f"{machine.name} ({machine.device}, {machine.threads} threads, torch {machine.torch}): "
+def _machine_line(machine: Machine) -> str:
+    threads = f"{machine.threads} thread{'s' * (machine.threads > 1)}"
+    return (
+        f"{machine.name} ({machine.device}, {threads}, torch {machine.torch}): "
         f"float32 {machine.float32 / 1e9:.0f} Gop/s, bfloat16 {machine.bfloat16 / 1e9:.0f} Gop/s, "
         f"memory {machine.bandwidth / 1e9:.1f} GB/s"
     )
-    cells = [
-        COLUMNS,
-        *(_cells(row) for row in rows),
-    ]
-    widths = [max(len(line[k]) for line in cells) for k in range(len(cells[0]))]
-    lines = [
+
+
+def _table(rows: list[Row]) -> list[str]:
+    """Return the lines of an aligned table, and what each of its columns is."""
+    cells = [tuple(COLUMNS), *(_cells(row) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    aligned = (
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in cells
-    ]
-    return "\n".join([head, *lines, EXPLAINED])
+    )
+    widest = max(map(len, COLUMNS))
+    return [*aligned, "", *(f"{name:<{widest}}  {what}" for name, what in COLUMNS.items())]
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    def ms(seconds: float) -> str:
-        return f"{seconds * 1e3:.1f}"
-
-    def spread(speed: Speed) -> str:
-        return f"({ms(speed.low)} to {ms(speed.high)})"
-
     return (
         row.backbone,
         str(row.size),
         f"{row.parameters:,}",
+        row.precision,
         f"{row.cost.operations / 1e9:.2f}",
         f"{row.cost.bytes / 1e6:.0f}",
-        f"{ms(row.floor)} ms",
-        f"{ms(row.ours.median)} ms",
-        spread(row.ours),
+        f"{_milliseconds(row.floor)} ms",
+        _spread(row.ours),
         f"{row.over_floor:.1f}",
-        f"{ms(row.reference.median)} ms",
-        spread(row.reference),
+        _spread(row.reference),
         f"{row.times_faster:.2f}",
     )
 
 
-def _memory_line(name: str, size: int, growth: Growth | None) -> str:
-    if growth is None:
-        return f"{name} at {size}x{size}: memory is not counted on this system"
-    readings = ", ".join(str(value) for value in growth.mebibytes)
+def _milliseconds(seconds: float) -> str:
+    """Write a time with three digits or more, as steps on a GPU take fractions of one.
+
+    >>> _milliseconds(0.2345), _milliseconds(0.0123), _milliseconds(0.000456)
+    ('234.5', '12.3', '0.456')
+    """
+    return f"{seconds * 1e3:.1f}" if seconds >= 0.01 else f"{seconds * 1e3:.3g}"
+
+
+def _spread(speed: Speed) -> str:
+    median, low, high = map(_milliseconds, (speed.median, speed.low, speed.high))
+    return f"{median} ms ({low} to {high})"
+
+
+def _memory_line(growth: dict[str, Any]) -> str:
+    head = f"{growth['backbone']} at {growth['size']}x{growth['size']}: "
+    if "mebibytes" not in growth:
+        return f"{head}memory is not counted on this system"
+    readings = ", ".join(str(value) for value in growth["mebibytes"])
+    steps = growth["steps"]
     return (
-        f"{name} at {size}x{size}: {growth.mebibytes_grown:+d} MiB from step {growth.steps[1]} to "
-        f"{growth.steps[-1]}; MiB: {readings}"
+        f"{head}{growth['mebibytes_grown']:+d} MiB from step {steps[1]} to {steps[-1]}; "
+        f"MiB at the start and at each tenth: {readings}"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from guided_dip.errors import InputError, choices
-from guided_dip.files import write_whole
+from guided_dip.files import check_place, write_whole
 from guided_dip.plots.charts import curves
 from guided_dip.plots.pictures import comparison, diagnosis, process
 from guided_dip.runs import SavedRun, load_run
@@ -41,15 +40,7 @@ def check_figure_file(path: Path, *, overwrite: bool = False) -> None:
     if path.suffix.lower() not in _METADATA:
         hint = choices(path.suffix, _METADATA)
         raise InputError(f"{path}: a figure's file cannot end in '{path.suffix}': {hint}")
-    folder = path.parent
-    if not folder.is_dir():
-        raise InputError(f"{path}: there is no folder '{folder}'; try creating it")
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; try naming a file in it")
-    if path.exists() and not overwrite:
-        raise InputError(f"{path}: exists already; try another name, or --overwrite")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(f"{path}: the folder '{folder}' is read-only; try another")
+    check_place(path, overwrite=overwrite)
 
 
 def save(figure: Figure, path: Path) -> None:

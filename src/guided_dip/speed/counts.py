@@ -4,16 +4,18 @@ Operations are counted by PyTorch as they run: two for each multiplication with 
 network's forward and backward passes and in Muon's matrix products. Elementwise work is not among
 them; it is bound by memory.
 
-Bytes are those of a step that is computed layer by layer: every weight, its gradient and what the
-optimiser remembers of it are read once and written once, and the output of every layer, those that
-work in place among them, is written once on the way forward and read once on the way back. Casts
-and copies come on top of it. An engine that fuses layers, or a cache that holds some of it, can go
-below, so this is no bound on every way of computing the step.
+Bytes are those that a step moves where it is computed layer by layer and no kernel moves anything
+twice: every weight, its gradient and what the optimiser remembers of it are read once and written
+once, and the output of every layer is written once on the way forward and read once on the way
+back, in the type that it has. A layer that works in place, or hands its input on, has no output of
+its own. What is computed between the layers (sums, concatenations, upsampling), casts and copies
+are left out. So this is a floor for an engine that does not fuse layers; one that fuses them, or a
+cache that holds some of it, can go below.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -44,7 +46,15 @@ class Cost:
     forwards: int
 
     def floor(self, machine: Machine, precision: str) -> float:
-        """Return the time that arithmetic and bytes take at a machine's rates, in seconds."""
+        """Return the time that arithmetic and bytes take at a machine's rates, in seconds.
+
+        Parameters
+        ----------
+        machine
+            Its rates.
+        precision
+            ``float32`` or ``bfloat16``.
+        """
         return max(self.operations / machine.rate(precision), self.bytes / machine.bandwidth)
 
 
@@ -68,7 +78,7 @@ def count_step(fit: Fit) -> Cost:
 
 @dataclass
 class Seen:
-    """Bytes of the layers' outputs, and forward passes of the whole network."""
+    """Bytes of the layers' own outputs, and forward passes of the whole network."""
 
     bytes: int = 0
     forwards: int = 0
@@ -90,9 +100,10 @@ def watched(network: nn.Module) -> Iterator[Seen]:
     """
     seen = Seen()
 
-    def note(_layer: nn.Module, _inputs: Any, output: Any) -> None:
+    def note(_layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         outputs = output if isinstance(output, tuple) else (output,)
-        seen.bytes += _size(outputs)
+        given = {value.data_ptr() for value in _tensors(inputs)}
+        seen.bytes += _size(value for value in _tensors(outputs) if value.data_ptr() not in given)
 
     def passed(*_: Any) -> None:
         seen.forwards += 1
@@ -107,10 +118,13 @@ def watched(network: nn.Module) -> Iterator[Seen]:
             hook.remove()
 
 
-def _size(values: Any) -> int:
+def _tensors(values: Iterable[Any]) -> list[Tensor]:
+    return [value for value in values if isinstance(value, Tensor)]
+
+
+def _size(values: Iterable[Any]) -> int:
     """Return the bytes of the tensors among some values; single numbers do not count."""
-    tensors = (value for value in values if isinstance(value, Tensor) and value.dim())
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return sum(value.numel() * value.element_size() for value in _tensors(values) if value.dim())
 
 
 def parameter_count(network: nn.Module) -> int:

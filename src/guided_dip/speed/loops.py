@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -126,6 +127,10 @@ class Growth:
     def mebibytes_grown(self) -> int:
         """From the second reading, when all buffers are there, to the last."""
         return self.mebibytes[-1] - self.mebibytes[1]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all of it as plain values."""
+        return {**asdict(self), "mebibytes_grown": self.mebibytes_grown}
 
 
 def memory_growth(fit: Fit, on_step: Callable[[int], None] | None = None) -> Growth | None:

@@ -95,17 +95,25 @@ def seconds_of(work: Callable[[], object], device: torch.device) -> float:
         Where it is done.
     """
     if device.type == "cuda":
+        # The GPU's own stream: without it, events go to the first GPU's, wherever the work is.
+        stream = torch.cuda.current_stream(device)
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
-        start.record()
+        start.record(stream)
         work()
-        end.record()
+        end.record(stream)
         end.synchronize()
         return float(start.elapsed_time(end)) / 1e3
+    _finish(device)  # what was asked for before is not this work
     before = time.perf_counter()
     work()
+    _finish(device)
+    return time.perf_counter() - before
+
+
+def _finish(device: torch.device) -> None:
+    """Wait for an Apple GPU; a CPU has nothing outstanding."""
     if device.type == "mps":
         torch.mps.synchronize()
-    return time.perf_counter() - before
 
 
 def _median(work: Callable[[], object], device: torch.device) -> float:
