@@ -153,8 +153,8 @@ def test_checkpoints_of_other_kinds_are_refused():
 
 def test_a_checkpoint_of_another_version_is_refused(monkeypatch):
     data = cut_at(5).to_bytes()
-    monkeypatch.setattr("guided_dip.restoration.checkpoint.FORMAT", 2)
-    with pytest.raises(InputError, match="has format 1, not 2"):
+    monkeypatch.setattr("guided_dip.restoration.checkpoint.FORMAT", 3)
+    with pytest.raises(InputError, match="has format 2, not 3"):
         Checkpoint.from_bytes(data)
 
 
@@ -170,7 +170,7 @@ def test_a_checkpoint_runs_no_code(tmp_path):
     import io
 
     data = io.BytesIO()
-    torch.save({"format": 1, "fit": Touch(str(tmp_path / "touched"))}, data)
+    torch.save({"format": 2, "fit": Touch(str(tmp_path / "touched"))}, data)
     with pytest.raises(InputError, match="damaged"):
         Checkpoint.from_bytes(data.getvalue())
     assert not (tmp_path / "touched").exists()
