@@ -1,6 +1,7 @@
 """A run that is cut anywhere goes on to the same bytes."""
 
 import dataclasses
+import importlib
 import math
 import os
 import random
@@ -35,6 +36,10 @@ CASES = {
     "adamw": {"optimizer": "adamw"},
     "adam": {"optimizer": "adam", "learning_rate_schedule": "constant"},
     "restarts": {"restarts": 3},
+    "squares and tiles": {"patch": 16, "patch_guides": 4, "tile": 12, "max_memory": "1GiB"},
+    "squares, tiles, restarts": {
+        **{"patch": 16, "patch_guides": 4, "tile": 12, "restarts": 3, "weight_average": 0.9},
+    },
     "restarts, averages": {"restarts": 2, "weight_average": 0.9, "output_average": 0.9},
     "one cycle": {"learning_rate_schedule": "one-cycle"},
     "cosine, clipped": {"learning_rate_schedule": "cosine", "clip_gradients": 0.1},
@@ -112,6 +117,22 @@ def test_a_run_may_be_cut_again_and_again():
     assert_same(result, whole)
     times = [record.seconds for record in result.records]
     assert all(first <= second for first, second in pairwise(times))
+
+
+def test_a_run_goes_on_to_the_same_bytes_on_a_machine_of_other_memory(monkeypatch):
+    """The resolved config has the sizes of the parts, so the machine is not asked again."""
+    room = importlib.import_module("guided_dip.restoration.prepare")
+    pixels = image((1100, 500, 1))
+    case = {"steps": 12, "noise": "gaussian:25"}
+    monkeypatch.setattr(room, "total_memory", lambda _: 9 * 2**30)
+    whole = prepare(pixels, make_config(SMALL | case))
+    resolved = make_config(whole.config.model_dump())
+    assert (resolved.patch, resolved.patch_guides, resolved.tile) == (256, 5, 512)
+    monkeypatch.setattr(room, "total_memory", lambda _: 2**30)
+    assert prepare(pixels, resolved).config == whole.config
+    monkeypatch.setattr(room, "total_memory", lambda _: 2**20)
+    assert prepare(pixels, make_config(SMALL | case)).config.patch == 96
+    assert prepare(pixels, resolved).config == whole.config
 
 
 def test_segnet_goes_on_to_the_same_bytes():

@@ -115,7 +115,9 @@ def fit(network, *, side, margin=8, multiple=4, restarts=1, grain=None, share=No
 
         def _step(self, stage):
             pair = self.supervision.pair(stage, self._done)
-            small = pair._replace(input=pair.input[..., :64, :64], target=pair.target[..., :64, :64])
+            small = pair._replace(
+                input=pair.input[..., :64, :64], target=pair.target[..., :64, :64]
+            )
             self.supervision.pair = lambda *_: small
             try:
                 return super()._step(stage)
