@@ -25,7 +25,7 @@ MARGIN = 32  # pixels around a tile
 FIRST_ON_SQUARES = 2  # guides of a picture whose last ones are fitted to its whole
 
 PROGRAM = 400 * 2**20  # bytes; Python, PyTorch and the other libraries
-IMAGES = 14  # float32 copies of the picture, at most, at a time
+IMAGES = 16  # float32 copies of the picture, at most, at a time; a clean one, too, and plots
 # Bytes a pixel and channel of the network: of a step, and of an output alone.
 _STEP = {"float32": 58, "bfloat16": 35}
 _OUTPUT = {"float32": 32, "bfloat16": 21}

@@ -221,6 +221,7 @@ class RecorruptedGuides:
             raise InputError(f"recorrupted guides need a noise level above 0, not {sigma!r}")
         self._y, self._plan, self._sigma, self._seed = y, plan, sigma, seed
         self._share, self._grain = share, grain
+        self._only_squares = all(stage.patch is not None for stage in plan)
 
     def _strength(self, stage: int) -> float:
         a = self._plan.stages[stage].a
@@ -249,11 +250,21 @@ class RecorruptedGuides:
         return eta if self._share is None else eta * _cut(self._share, window)
 
     def _window(self, side: int | None, step: int) -> Window | None:
+        """Return a random square; one that would end beyond the image is moved to its border.
+
+        Where nothing but squares is fitted to, so that borders are seen half as often as the
+        middle, and not next to never.
+        """
         if side is None:
             return None
+        beyond = side // 2 if self._only_squares else 0
         top, left = (
-            seeds.derive(self._seed, "patch", step, axis) % (size - side + 1)
+            seeds.derive(self._seed, "patch", step, axis) % (size - side + 1 + 2 * beyond) - beyond
             for axis, size in enumerate(self._y.shape[-2:])
+        )
+        top, left = (
+            min(max(0, start), size - side)
+            for start, size in zip((top, left), self._y.shape[-2:], strict=True)
         )
         return slice(top, top + side), slice(left, left + side)
 
