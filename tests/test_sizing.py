@@ -39,7 +39,8 @@ def sizes_of(size, **settings):
         ((1000, 1000), (256, 5, 512)),
         ((3000, 4000), (256, 5, 512)),
         ((100, 20000), (96, 5, 512)),
-        ((20, 50000), (20, 5, 512)),
+        ((40, 20000), (40, 5, 512)),
+        ((20, 50000), (0, 0, 512)),
     ],
 )
 def test_small_pictures_whole_and_large_ones_in_parts(size, expected):
@@ -88,7 +89,7 @@ def test_the_choice_fits_or_is_refused_with_what_would(
     assert footprint.bytes(found, 5) <= limit
     assert (found.patch or 0) <= min(height, width)
     # chosen by a machine's memory nothing is refused
-    assert choose(Sizes(), footprint, 5, limit=1).patch is not None
+    assert choose(Sizes(), footprint, 5, limit=1).tile
     # what was chosen stays chosen, whatever the machine
     assert choose(found, footprint, 5, limit=1) == found
 

@@ -156,7 +156,8 @@ def _smaller(size: tuple[int, int]) -> list[tuple[int, int]]:
     """Return sides of squares and tiles to try, from the largest to the smallest."""
     side = min(size)
     largest = min(SQUARE, side // PATCH_MULTIPLE * PATCH_MULTIPLE)
-    patches = list(range(largest, SMALLEST_PATCH - 1, -PATCH_MULTIPLE)) or [side]
+    narrow = [side if side >= PATCH_MULTIPLE else 0]  # no squares worth the name are in a strip
+    patches = list(range(largest, SMALLEST_PATCH - 1, -PATCH_MULTIPLE)) or narrow
     tiles = range(TILE, largest, -TILE_MULTIPLE)
     return [(patches[0], tile) for tile in tiles] + [
         (patch, max(SMALLEST_TILE, patch)) for patch in patches
