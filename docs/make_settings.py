@@ -37,7 +37,7 @@ def settings() -> str:
 def efforts() -> str:
     """Return the table of what an effort fills in, at 256 x 256 pixels."""
     lines = [
-        "| effort | steps at 256x256 | at 1024x1024 | network | PSNR, sigma 25 | seconds |",
+        "| effort | steps at 256x256 | 1024x1024, squares | network | PSNR, sigma 25 | seconds |",
         "|---|---|---|---|---|---|",
     ]
     for name, effort in EFFORTS.items():

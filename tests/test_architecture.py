@@ -13,14 +13,14 @@ ROOT = Path(guided_dip.__file__).parent
 
 # A room may import rooms of lower layers, and the rooms of its own layer to its left.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "seeds", "files", "memory"),
+    ("errors", "seeds", "files", "memory", "tiling", "sampling"),
     (
         *("diffusion", "guidance", "operators", "clipping", "noise", "grain"),
         *("metrics", "backbones", "images", "residual"),
     ),
-    ("supervision", "stopping", "optimizers"),
+    ("supervision", "stopping", "optimizers", "members"),
     ("fit", "engine"),
-    ("config", "result", "tiling", "restoration"),
+    ("sizing", "config", "result", "restoration"),
     ("runs", "plots", "speed"),
     ("experiments", "batch"),
     ("web", "cli"),

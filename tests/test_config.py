@@ -238,7 +238,7 @@ def test_weak_noise_is_worth_longer_fits():
     assert restarts(None) == restarts(0.0) == 2
 
 
-@given(st.integers(1, 5000), st.integers(10, 1000), st.floats(0.01, 0.5), st.sampled_from([0, 5]))
+@given(st.integers(1, 5000), st.integers(10, 724), st.floats(0.01, 0.5), st.sampled_from([0, 5]))
 def test_rates_carry_a_fit_equally_far_whatever_its_steps(steps, side, sigma, patch):
     given = {"steps": steps, "patch": patch, "count": 4}
     config = fill_in(make_config(given), size=(side, side), sigma=sigma)
@@ -296,6 +296,18 @@ def test_squares_make_for_more_steps_of_the_same_work():
     assert squares.steps == round(800 * (0.6 + 0.4 * 4))
     assert squares.restarts == 2
     assert squares.muon_learning_rate == pytest.approx(plain.muon_learning_rate)
+
+
+def test_long_fits_on_squares_alone_go_no_farther_than_short_ones():
+    """At the full rates twelve megapixels diverged."""
+    large = fill_in(make_config({"effort": "fast"}), size=(3000, 4000))
+    assert large.patch_guides == large.count
+    assert large.restarts == 1
+    assert large.steps * large.muon_learning_rate == pytest.approx(900 * 0.02)
+    assert fill_in(make_config({"effort": "fast"}), size=(512, 512)).muon_learning_rate == 0.02
+    balanced = fill_in(make_config(), size=(3000, 4000))
+    steps = balanced.steps / balanced.restarts
+    assert steps * balanced.muon_learning_rate == pytest.approx(900 * 0.02)
 
 
 def test_given_rates_stay():

@@ -1,6 +1,7 @@
 """A run that is cut anywhere goes on to the same bytes."""
 
 import dataclasses
+import importlib
 import math
 import os
 import random
@@ -35,6 +36,10 @@ CASES = {
     "adamw": {"optimizer": "adamw"},
     "adam": {"optimizer": "adam", "learning_rate_schedule": "constant"},
     "restarts": {"restarts": 3},
+    "squares and tiles": {"patch": 16, "patch_guides": 4, "tile": 12, "max_memory": "1GiB"},
+    "squares, tiles, restarts": {
+        **{"patch": 16, "patch_guides": 4, "tile": 12, "restarts": 3, "weight_average": 0.9},
+    },
     "restarts, averages": {"restarts": 2, "weight_average": 0.9, "output_average": 0.9},
     "one cycle": {"learning_rate_schedule": "one-cycle"},
     "cosine, clipped": {"learning_rate_schedule": "cosine", "clip_gradients": 0.1},
@@ -114,6 +119,22 @@ def test_a_run_may_be_cut_again_and_again():
     assert all(first <= second for first, second in pairwise(times))
 
 
+def test_a_run_goes_on_to_the_same_bytes_on_a_machine_of_other_memory(monkeypatch):
+    """The resolved config has the sizes of the parts, so the machine is not asked again."""
+    room = importlib.import_module("guided_dip.restoration.prepare")
+    pixels = image((1100, 500, 1))
+    case = {"steps": 12, "noise": "gaussian:25"}
+    monkeypatch.setattr(room, "total_memory", lambda _: 9 * 2**30)
+    whole = prepare(pixels, make_config(SMALL | case))
+    resolved = make_config(whole.config.model_dump())
+    assert (resolved.patch, resolved.patch_guides, resolved.tile) == (256, 5, 512)
+    monkeypatch.setattr(room, "total_memory", lambda _: 2**30)
+    assert prepare(pixels, resolved).config == whole.config
+    monkeypatch.setattr(room, "total_memory", lambda _: 2**20)
+    assert prepare(pixels, make_config(SMALL | case)).config.patch == 96
+    assert prepare(pixels, resolved).config == whole.config
+
+
 def test_segnet_goes_on_to_the_same_bytes():
     case = {
         "preset": "author",
@@ -153,8 +174,8 @@ def test_checkpoints_of_other_kinds_are_refused():
 
 def test_a_checkpoint_of_another_version_is_refused(monkeypatch):
     data = cut_at(5).to_bytes()
-    monkeypatch.setattr("guided_dip.restoration.checkpoint.FORMAT", 2)
-    with pytest.raises(InputError, match="has format 1, not 2"):
+    monkeypatch.setattr("guided_dip.restoration.checkpoint.FORMAT", 3)
+    with pytest.raises(InputError, match="has format 2, not 3"):
         Checkpoint.from_bytes(data)
 
 
@@ -170,7 +191,7 @@ def test_a_checkpoint_runs_no_code(tmp_path):
     import io
 
     data = io.BytesIO()
-    torch.save({"format": 1, "fit": Touch(str(tmp_path / "touched"))}, data)
+    torch.save({"format": 2, "fit": Touch(str(tmp_path / "touched"))}, data)
     with pytest.raises(InputError, match="damaged"):
         Checkpoint.from_bytes(data.getvalue())
     assert not (tmp_path / "touched").exists()

@@ -140,6 +140,21 @@ def test_recorruption_of_squares():
     assert supervision.final_input(0, 0).shape == Y.shape
 
 
+def test_where_there_are_only_squares_borders_are_seen_half_as_often_as_the_middle():
+    y = torch.zeros(1, 1, 40, 40)
+    patches = Patches(8, 2, 1600)
+    plan = make_plan("recorrupted-guides", SCHEDULE, steps=400, count=2, sigma=0.1, patches=patches)
+    supervision = RecorruptedGuides(y, plan, sigma=0.1, seed=0)
+    seen = torch.zeros(40, 40)
+    for step in range(16000):
+        rows, columns = supervision.pair(0, step).window
+        assert 0 <= rows.start < rows.stop == rows.start + 8 <= 40
+        seen[rows, columns] += 1
+    middle = float(seen[10:30, 10:30].mean())
+    assert float(seen[0, 10:30].mean()) == pytest.approx(0.625 * middle, rel=0.1)
+    assert float(seen[0, 0]) == pytest.approx(0.625**2 * middle, rel=0.2)
+
+
 def test_recorruption_is_as_strong_as_the_noise_at_each_pixel():
     share = torch.linspace(0.3, 1, Y.shape[-1]).expand_as(Y)
     plan = make_plan("recorrupted-guides", SCHEDULE, steps=10, count=2, sigma=0.1)

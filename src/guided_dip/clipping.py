@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.special import ndtr, ndtri
 
+from guided_dip.sampling import ENOUGH
+from guided_dip.tiling import bands
+
 __all__ = ["Clipping", "find_clipping"]
 
 Floats = NDArray[np.float64]
@@ -28,6 +31,8 @@ SPIKE = 0.5  # samples at the extreme, over those in the next half sigma
 MEANS = 0.7  # of sigma, the strength of the non-local means
 FILLINGS = 3  # after which the filled image's dark parts moved by less than 0.2 of 255
 TINY = 1e-9
+BAND = 2**19  # pixels of a large image that are filled in at a time
+SEEN = 24  # rows away that a filling depends on: 3 times 6 of its means, and their 2 of a patch
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Clipping:
     high: float
     sigma: float
 
-    def filled(self, pixels: NDArray[Any], seed: int) -> Floats:
+    def filled(self, pixels: NDArray[Any], seed: int) -> NDArray[Any]:
         """Return the image with noise as it was before it was cut off.
 
         A sample at a limit lay somewhere beyond it: at a draw of ``N(x, sigma^2)`` from beyond the
@@ -60,11 +65,30 @@ class Clipping:
             The clipped noisy image.
         seed
             Of the draws.
+
+        Notes
+        -----
+        A large image is filled in a band of rows after the other, each with a margin of as many
+        rows as its means see, and is float32.
         """
-        pixels = np.asarray(pixels, np.float64)
+        height, width = pixels.shape[:2]
+        if height * width <= ENOUGH:
+            # Kept away from 0, whose quantile is minus infinity.
+            beyond = np.random.default_rng(seed).uniform(TINY, 1, pixels.shape)
+            return self._filled(np.asarray(pixels, np.float64), beyond)
+        whole = np.empty(pixels.shape, np.float32)
+        parts = list(bands(height, width, BAND))
+        for k, rows in enumerate(parts):
+            near = slice(max(0, rows.start - SEEN), min(height, rows.stop + SEEN))
+            shape = (near.stop - near.start, *pixels.shape[1:])
+            beyond = np.random.default_rng([seed, k]).uniform(TINY, 1, shape)
+            filled = self._filled(pixels[near].astype(np.float64), beyond)
+            whole[rows] = filled[rows.start - near.start : rows.stop - near.start]
+        return whole
+
+    def _filled(self, pixels: Floats, beyond: Floats) -> Floats:
+        """Fill in, the ranks of the draws among those beyond the limit given."""
         dark, bright = pixels <= self.low, pixels >= self.high
-        # Kept away from 0, whose quantile is minus infinity.
-        beyond = np.random.default_rng(seed).uniform(TINY, 1, pixels.shape)
         filled = pixels
         for _ in range(FILLINGS):
             means = np.clip(self._means(filled), self.low, self.high)

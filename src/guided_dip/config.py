@@ -21,6 +21,7 @@ from guided_dip.diffusion import Convention, ScheduleName
 from guided_dip.errors import InputError, choices, quoted
 from guided_dip.guidance import Supervision
 from guided_dip.noise import parse_noise
+from guided_dip.sizing import FIRST_ON_SQUARES, Footprint, Sizes, choose, parse_bytes
 
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -85,9 +86,13 @@ class Config(BaseModel):
         None,
         ge=0,
         description="side of the random squares that the first recorrupted guides are fitted to, "
-        "which makes for more steps in the same time; 0: the whole image; None: by size",
+        "which makes for more steps in the same time; 0: the whole image; None: by size and memory",
     )
-    patch_guides: int = Field(2, ge=0, description="number of guides fitted to such squares")
+    patch_guides: int | None = Field(
+        None,
+        ge=0,
+        description="number of guides fitted to such squares; None: 2, or all of a large image",
+    )
 
     # The network
     backbone: str = Field(
@@ -152,11 +157,24 @@ class Config(BaseModel):
         "auto", description="arithmetic of the network; auto: bfloat16 where it is fast"
     )
     threads: Count | None = Field(None, description="CPU threads; None: as many as PyTorch takes")
+    max_memory: str | None = Field(
+        None,
+        description="most memory that a run may take, such as 3GiB or 800MB (on a GPU: there); "
+        "larger images are looked at in smaller parts; None: half of the machine's",
+    )
+    tile: int | None = Field(
+        None,
+        ge=0,
+        description="side of the tiles in which final outputs are computed; 0: the whole image at "
+        "once; None: by size and memory",
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="seed of every random draw")
 
     @model_validator(mode="after")
     def _check_together(self) -> Config:
         parse_noise(self.noise)
+        if self.max_memory is not None:
+            parse_bytes(self.max_memory)
         if self.a_end is not None and self.a_end > self.a_start:
             raise ValueError(
                 f"recorruption goes from strong to weak: a_start ({self.a_start:g}) must be at "
@@ -206,12 +224,12 @@ _AUTHOR: dict[str, Any] = {
 _RATE, _MUON_RATE = 3e-3, 0.02
 _STEPS, _SIGMA = 400, 25 / 255
 _LARGEST = 2.0  # times these rates, in fewer steps; on squares more of it would diverge
+_ON_SQUARES = 900  # steps of a fit at these rates, all on squares of a large image: as many as at
+# most on a small one; at the full rates 12 megapixels diverged after 1500 of 4557
 _FIT_STEPS = 400  # of a fit at 256 x 256 pixels; twice as many are better spent on a second one,
 # but at sigma 15: there kodim03 ends at 36.33 dB in one fit of 800, 35.21 in two of 400
 _WEAKEST = 0.5  # recorruption; 0.8 ends 0.1 to 0.2 dB lower at sigma 25
 _BLUR_OF_COUNTS = 1.2  # of their distance; with less, pictures of 0.4 and 1.7 photons over-fit
-# The smallest squares to fit to, and what their side is a multiple of, in pixels.
-_SMALLEST_PATCH, _PATCH_MULTIPLE = 96, 32
 
 # Plain DIP's own procedure (Ulyanov et al., CVPR 2018, denoising), for every supervision whose
 # network is fed with z; the defaults of `Config` are those of recorrupted guides.
@@ -339,8 +357,10 @@ def fill_in(
     config: Config,
     *,
     size: tuple[int, int],
+    channels: int = 3,
     sigma: float | None = None,
     photons: float | None = None,
+    memory: int | None = None,
 ) -> Config:
     """Return the config with what effort, image size and noise level leave open filled in.
 
@@ -351,17 +371,27 @@ def fill_in(
     size
         Height and width of the image in pixels. Larger images need fewer iterations, since each
         shows the network more of the same.
+    channels
+        Of the image.
     sigma
         Noise level in the fit's units; None if it is not known, or of no account.
     photons
         Light of a middling pixel; None if it is not counted.
+    memory
+        Most that the machine has for it, in bytes; None if that is of no account. What the config
+        itself states goes first.
+
+    Raises
+    ------
+    InputError
+        If the memory that is stated does not suffice.
     """
     effort = EFFORTS[config.effort]
     shrink = min(1.0, 256 * 256 / math.prod(size)) ** 0.4
-    own_network = config.backbone == "normfree" and config.supervision == "recorrupted-guides"
-    patch = _patch(config, size) if config.patch is None else config.patch
+    sizes = _sizes(config, size, channels, memory)
+    patch = sizes.patch or 0
     # Guides share the work about evenly; a step on a square is little of it.
-    on_squares = min(config.patch_guides, config.count - 1) / config.count if patch else 0.0
+    on_squares = min(sizes.guides or 0, config.count) / config.count if patch else 0.0
     steps_a_work = 1 + on_squares * (math.prod(size) / max(1, patch) ** 2 - 1)
     usual = max(1.0, _FIT_STEPS * shrink * _longer(sigma))
     steps = config.steps or max(1, round(effort.work * shrink * steps_a_work))
@@ -369,12 +399,16 @@ def fill_in(
     recorrupted = config.supervision == "recorrupted-guides"
     restarts = config.restarts or (max(1, round(work / usual)) if recorrupted else 1)
     share = min(_rate_share(work / restarts / shrink, sigma), 1.0 if patch else _LARGEST)
+    if on_squares == 1:
+        share = min(share, _ON_SQUARES * restarts / steps)
     filled: dict[str, Any] = {
         "a_end": min(config.a_start, _weakest_strength(photons)),
         "patch": patch,
+        "patch_guides": sizes.guides,
+        "tile": sizes.tile,
         "steps": steps,
         "restarts": restarts,
-        "backbone_options": effort.normfree if own_network else {},
+        "backbone_options": effort.normfree if _own_network(config) else {},
         "learning_rate": _RATE * share,
         "muon_learning_rate": _MUON_RATE * share,
     }
@@ -382,13 +416,34 @@ def fill_in(
     return config.replace(**missing)
 
 
-def _patch(config: Config, size: tuple[int, int]) -> int:
-    """Return the side of the squares to fit to: half the image's, if it is large enough."""
-    plain = config.stopping == "none" and not config.output_average
-    if config.supervision != "recorrupted-guides" or config.backbone != "normfree" or not plain:
-        return 0
-    side = min(size) // 2 // _PATCH_MULTIPLE * _PATCH_MULTIPLE
-    return side if side >= _SMALLEST_PATCH else 0
+def _own_network(config: Config) -> bool:
+    return config.backbone == "normfree" and config.supervision == "recorrupted-guides"
+
+
+def _sizes(config: Config, size: tuple[int, int], channels: int, memory: int | None) -> Sizes:
+    """Return what the fit and its outputs look at, at a time."""
+    given = Sizes(config.patch, config.patch_guides, config.tile)
+    in_parts = config.stopping == "none" and not config.output_average
+    if not _own_network(config) or not in_parts:
+        if config.max_memory is not None:
+            raise InputError(
+                "max_memory is for recorrupted guides on the backbone normfree, without stopping "
+                "or output_average, as others need the whole image: leave it out"
+            )
+        first = min(FIRST_ON_SQUARES, config.count - 1) if config.patch else 0
+        return Sizes(config.patch or 0, given.guides if given.guides is not None else first, 0)
+    options = EFFORTS[config.effort].normfree | (config.backbone_options or {})
+    width, precision = options.get("width"), config.precision
+    footprint = Footprint(
+        size,
+        channels,
+        width if isinstance(width, int) else 48,
+        "float32" if precision == "auto" else precision,
+        on_gpu=config.device.startswith("cuda"),
+    )
+    stated = None if config.max_memory is None else parse_bytes(config.max_memory)
+    limit = memory if stated is None else stated
+    return choose(given, footprint, config.count, limit=limit, stated=stated is not None)
 
 
 def _weakest_strength(photons: float | None) -> float:

@@ -22,9 +22,11 @@ from torch.nn import functional as F
 from guided_dip import seeds
 from guided_dip.backbones import reset_batchnorm
 from guided_dip.guidance import Plan
+from guided_dip.members import Members, assembled
 from guided_dip.operators import Operator, identity
 from guided_dip.optimizers import make_optimizers
-from guided_dip.supervision import Supervision, Window
+from guided_dip.supervision import Supervision
+from guided_dip.tiling import Tile, Tiling, Window
 
 WARM_UP = 0.1  # of the run, under the linear schedule
 TURNS = 8  # four quarter turns, with and without a flip
@@ -141,6 +143,8 @@ class Fit:
     fresh
         Gives the weights with which a restart, counted from 0, begins; of the first they are the
         network's own. The estimate is the mean over the restarts that have ended.
+    tiling
+        How final outputs are parted, where the image is too large for one; None for all at once.
 
     Attributes
     ----------
@@ -154,11 +158,14 @@ class Fit:
     settings: FitSettings = field(default_factory=FitSettings)
     operator: Operator = identity
     fresh: Callable[[int], dict[str, Any]] | None = None
+    tiling: Tiling | None = None
 
     def __post_init__(self) -> None:
         self._ends = (0, *self.plan.ends)
         self._begin()
         self._ended = Members()
+        # Of a large image the weights are kept, which are less than its estimates.
+        self._ended_weights: list[dict[str, Tensor]] = []
         self._stage = 0
         self._done = 0
         self.rate_factor = 1.0
@@ -187,7 +194,10 @@ class Fit:
 
     def _restart(self) -> None:
         """Keep the estimate of the restart that has ended, and begin anew."""
-        self._ended.add(*self._own_estimate(None))
+        if self.tiling is None:
+            self._ended.add(*self._own_estimate(None))
+        else:
+            self._ended_weights.append(copy.deepcopy(self._shown.state_dict()))
         assert self.fresh is not None, "a plan with restarts needs fresh weights"
         self.network.load_state_dict(self.fresh(self._ends.index(self._done)))
         self._begin()
@@ -214,18 +224,18 @@ class Fit:
     def state(self) -> dict[str, Any]:
         """Return a copy of all that the rest of the fit depends on: tensors and plain values."""
         average = self._average
-        return copy.deepcopy(
-            {
-                "done": self._done,
-                "stage": self._stage,
-                "network": dict(self.network.state_dict()),
-                "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
-                "average": None if average is None else dict(average.state_dict()),
-                "mean_output": self._mean_output,
-                "ended": self._ended.state(),
-                "random": torch.get_rng_state(),
-            }
-        )
+        changing = {
+            "done": self._done,
+            "stage": self._stage,
+            "network": dict(self.network.state_dict()),
+            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
+            "average": None if average is None else dict(average.state_dict()),
+            "mean_output": self._mean_output,
+            "random": torch.get_rng_state(),
+        }
+        # What has ended is never changed, and may be as large as some images.
+        ended = {"ended": self._ended.state(), "ended_weights": list(self._ended_weights)}
+        return copy.deepcopy(changing) | ended
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a state, of this fit or of another one with the same settings.
@@ -235,7 +245,8 @@ class Fit:
         state
             What `state` returned; it is copied.
         """
-        state = copy.deepcopy(state)
+        ended = {name: state[name] for name in ("ended", "ended_weights")}
+        state = copy.deepcopy({name: value for name, value in state.items() if name not in ended})
         self._done, self._stage = state["done"], state["stage"]
         self.network.load_state_dict(state["network"])
         self._optimizers = self._make_optimizers()
@@ -246,7 +257,8 @@ class Fit:
         mean = state["mean_output"]
         device = next(self.network.parameters()).device
         self._mean_output = None if mean is None else mean.to(device)
-        self._ended = Members.of(state["ended"], device)
+        self._ended = Members.of(ended["ended"], device)
+        self._ended_weights = list(ended["ended_weights"])
         torch.set_rng_state(state["random"])
 
     def _enter(self, stage_index: int) -> None:
@@ -327,7 +339,7 @@ class Fit:
         with batchnorm_untouched(network):
             return unturn(network(turn(network_input, k)), k)
 
-    def estimate(self, draws: int | None = None) -> Tensor:
+    def estimate(self, draws: int | None = None, window: Window | None = None) -> Tensor:
         """Return the current estimate of the image.
 
         The mean over `draws` final inputs, each in another of the eight orientations where the fit
@@ -338,20 +350,26 @@ class Fit:
         draws
             Number of outputs to average; None means the settings' ``final_draws``. One is enough
             where the supervision's final inputs do not differ.
+        window
+            Rows and columns of a part of an image with a tiling; None for all of the image.
 
         Returns
         -------
         x_hat : (1, C, H, W) float32
         """
-        return self.estimate_and_spread(draws)[0]
+        return self.estimate_and_spread(draws, window)[0]
 
-    def estimate_and_spread(self, draws: int | None = None) -> tuple[Tensor, Tensor | None]:
+    def estimate_and_spread(
+        self, draws: int | None = None, window: Window | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Return the current estimate, and how far the outputs it averages lie apart.
 
         Parameters
         ----------
         draws
             As for `estimate`.
+        window
+            Rows and columns of a part of an image with a tiling; None for all of the image.
 
         Returns
         -------
@@ -359,76 +377,66 @@ class Fit:
         spread : (1, C, H, W) float32 or None
             Sample standard deviation over the draws of all restarts; None if there is only one.
         """
+        if self.tiling is not None and self._mean_output is None:
+            count, networks = self._draws(draws), self._networks()
+            return assembled(self.tiling, window, lambda tile: self._tile(tile, count, networks))
         if not self._ended.count:
             return self._own_estimate(draws)
-        members = copy.deepcopy(self._ended)
+        members = copy.copy(self._ended)
         if self._has_ended():
             members.add(*self._own_estimate(draws))
         return members.estimate_and_spread()
 
+    def _draws(self, wanted: int | None) -> int:
+        """Return how many outputs there are to average."""
+        s = self.settings
+        varied = self.supervision.draws_differ or s.flips_and_turns
+        return max(1, s.final_draws if wanted is None else wanted) if varied else 1
+
     def _own_estimate(self, draws: int | None) -> tuple[Tensor, Tensor | None]:
         """Return estimate and spread of the restart under way."""
-        s = self.settings
         if self._mean_output is not None:
             return self._mean_output.clone(), None
-        varied = self.supervision.draws_differ or s.flips_and_turns
-        count = max(1, s.final_draws if draws is None else draws) if varied else 1
         outputs = Members()
-        for draw in range(count):
-            outputs.add(self._draw(draw), None)
+        for draw in range(self._draws(draws)):
+            outputs.add(self._draw(draw, self._shown, self._stage), None)
         return outputs.estimate_and_spread()
 
-    def _draw(self, draw: int) -> Tensor:
+    @property
+    def _shown(self) -> nn.Module:
+        """The network whose outputs are shown: its weights now, or their running mean."""
+        return self.network if self._average is None else self._average
+
+    def _draw(
+        self, draw: int, network: nn.Module, stage: int, window: Window | None = None
+    ) -> Tensor:
         k = draw % TURNS if self.settings.flips_and_turns else 0
-        return self._run(self.supervision.final_input(self._stage, draw), k, self._average).float()
+        return self._run(self.supervision.final_input(stage, draw, window), k, network).float()
 
+    def _networks(self) -> list[tuple[nn.Module, int]]:
+        """Return the networks whose mean is the estimate, and the stages at whose end they are."""
+        ended = [copy.deepcopy(self._shown) for _ in self._ended_weights]
+        for network, weights in zip(ended, self._ended_weights, strict=True):
+            network.load_state_dict(weights)
+        networks = [(network, len(self.plan) - 1) for network in ended]
+        if not networks or self._has_ended():
+            networks.append((self._shown, self._stage))
+        return networks
 
-class Members:
-    """Estimates whose mean is the estimate: of draws, or of restarts."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._sums: dict[str, Tensor] = {}
-
-    def add(self, estimate: Tensor, spread: Tensor | None) -> None:
-        """Take one in, with its own spread if it is a mean itself.
-
-        Parameters
-        ----------
-        estimate, spread : (1, C, H, W)
-            The estimate, and the standard deviation of what it averages.
-        """
-        if not self.count:
-            self._sums = {"first": estimate.clone(), "total": torch.zeros_like(estimate)}
-            self._sums |= {name: torch.zeros_like(estimate) for name in ("squares", "inside")}
-        apart = estimate - self._sums["first"]  # around the first: nothing cancels
-        self._sums["total"] += apart
-        self._sums["squares"] += apart.square()
-        if spread is not None:
-            self._sums["inside"] += spread.square()
-        self.count += 1
-
-    def estimate_and_spread(self) -> tuple[Tensor, Tensor | None]:
-        """Return the mean, and the standard deviation of all that it averages."""
-        n, sums = self.count, self._sums
-        apart = sums["total"] / n
-        variance = sums["inside"] / n
-        if n > 1:
-            variance = variance + (sums["squares"] - n * apart.square()).clamp_min(0) / (n - 1)
-        spread = variance.sqrt() if n > 1 or bool(variance.any()) else None
-        return sums["first"] + apart, spread
-
-    def state(self) -> dict[str, Any]:
-        """Return a copy as tensors and plain values."""
-        return {"count": self.count, **self._sums}
-
-    @classmethod
-    def of(cls, state: dict[str, Any], device: torch.device) -> Members:
-        """Go on from a state."""
-        members = cls()
-        members.count = state.pop("count")
-        members._sums = {name: value.to(device) for name, value in state.items()}
-        return members
+    def _tile(
+        self, tile: Tile, draws: int, networks: list[tuple[nn.Module, int]]
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return estimate and spread of one tile."""
+        members = Members()
+        for network, stage in networks:
+            outputs = Members()
+            for draw in range(draws):
+                output = self._draw(draw, network, stage, tile.outer)
+                outputs.add(output[..., *tile.core].clone(), None)
+            if len(networks) == 1:
+                return outputs.estimate_and_spread()
+            members.add(*outputs.estimate_and_spread())
+        return members.estimate_and_spread()
 
 
 @contextmanager

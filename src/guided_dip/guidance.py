@@ -11,9 +11,9 @@ visited from most to least noisy; ``count = 1`` means [end].
 
 and the last stage takes what rounding left over, so that ``sum n_i = n`` exactly.
 
-*Patches.* The first guides of a recorrupted plan may be fitted to random squares of the image
-instead of the whole: a step then costs only the square's share of the pixels, its *work*, and the
-guide gets as many more steps, so that it is the work which is shared as above.
+*Patches.* The first guides of a recorrupted plan, or all, may be fitted to random squares of the
+image instead of the whole: a step then costs only the square's share of the pixels, its *work*, and
+the guide gets as many more steps, so that it is the work which is shared as above.
 
 *Recorrupted guides* are planned by their recorruption strength ``a`` instead of their timestep.
 Continuing the forward process from an observation of noise level ``sigma`` to timestep ``t``
@@ -82,7 +82,7 @@ class Patches:
     side
         Of the squares, in pixels.
     guides
-        Number of guides; at least one is always left to the whole image.
+        Number of guides.
     pixels
         Number of pixels of the whole image.
     """
@@ -370,7 +370,7 @@ def _recorrupted(
         raise InputError("a noise level of 0 leaves nothing to recorrupt: give a level above 0")
     first = timestep_of(sigma * math.sqrt(1 + a_start**2), schedule)
     last = timestep_of(sigma * math.sqrt(1 + a_end**2), schedule)
-    few = min(patches.guides, count - 1) if patches else 0  # on squares
+    few = patches.guides if patches else 0  # on squares
     sides = [patches.side if patches and k < few else None for k in range(count)]
     works = [patches.work if patches and k < few else 1.0 for k in range(count)]
     if last > 0 and count > 1 and first - last + 1 >= count:

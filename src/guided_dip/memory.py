@@ -7,11 +7,13 @@ keeps their own counts.
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 
 MEBI = 2**20
 PROC = Path("/proc/self")  # where Linux tells about this process
+LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _PEAK = "VmHWM:"  # high-water mark of the resident memory, in kB
 _NOW = "VmRSS:"  # the resident memory
 
@@ -63,3 +65,26 @@ def forget_peak(device: str = "cpu") -> None:
         return
     with suppress(OSError):
         (PROC / "clear_refs").write_text("5")  # proc(5)
+
+
+def total_memory(device: str = "cpu") -> int | None:
+    """Return the memory there is, in bytes: of the GPU, or of the machine, or a container's share.
+
+    All of it, used or not, so that the answer is the same every time; None where it is not known.
+
+    Parameters
+    ----------
+    device
+        As for `peak_memory`.
+    """
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    found = []
+    with suppress(OSError, ValueError, AttributeError):
+        found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    for path in LIMITS:
+        with suppress(OSError, ValueError):  # "max" is no number: there is no limit
+            found.append(int(path.read_text()))
+    return min((amount for amount in found if amount > 0), default=None)

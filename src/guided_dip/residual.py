@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guided_dip.noise import NoiseModel, estimate_sigma
+from guided_dip.sampling import ENOUGH, sampled
+from guided_dip.tiling import bands
 
 __all__ = ["ResidualCheck", "check_residual", "explained_share"]
 
@@ -94,7 +96,10 @@ def check_residual(
     Returns
     -------
     ResidualCheck
+        Of squares spread over it, where the picture is large.
     """
+    noisy, restored = sampled(noisy), sampled(restored)
+    missing = None if missing is None else sampled(missing)
     y, x = (_evened(image, noise) for image in (noisy, restored))
     sigma = 0.0 if noise is None else noise.even_sigma
     known = _known(y, x, sigma, missing)
@@ -143,9 +148,14 @@ def explained_share(
     float
         In [0, 1].
     """
-    residual = _evened(noisy, noise) - _evened(restored, noise)
-    known = residual if missing is None else residual[~missing]
-    power = float(np.mean(known**2))
+    powers, counts = [], []
+    for rows in bands(len(noisy), noisy.shape[1], ENOUGH):
+        residual = _evened(noisy[rows], noise) - _evened(restored[rows], noise)
+        known = residual if missing is None else residual[~missing[rows]]
+        if known.size:
+            powers.append(float(np.mean(known**2)))
+            counts.append(known.size)
+    power = float(np.average(powers, weights=counts)) if len(powers) > 1 else powers[0]
     return min(1.0, noise.even_sigma**2 / power) if power else 1.0
 
 

@@ -11,6 +11,8 @@ import hashlib
 
 import torch
 
+BLOCK = 128  # pixels a side, of which a field of noise is drawn at once
+
 
 def derive(seed: int, purpose: str, *keys: int) -> int:
     """Return a 63-bit seed for one draw.
@@ -40,3 +42,47 @@ def normal(like: torch.Tensor, seed: int, purpose: str, *keys: int) -> torch.Ten
     """
     noise = torch.randn(like.shape, generator=generator(seed, purpose, *keys), dtype=like.dtype)
     return noise.to(like.device, non_blocking=True)
+
+
+def field(
+    like: torch.Tensor, rows: slice, columns: slice, seed: int, purpose: str, *keys: int
+) -> torch.Tensor:
+    """Draw a window of an endless plane of N(0, 1) noise: the same at a pixel in every window.
+
+    Parameters
+    ----------
+    like : (1, C, H, W)
+        Its channels, dtype and device count, not its size.
+    rows, columns
+        The window; before 0 as well.
+    seed, purpose, *keys
+        As for `derive`.
+
+    Returns
+    -------
+    (1, C, rows, columns)
+    """
+    channels = like.shape[1]
+    noise = torch.empty(
+        (1, channels, rows.stop - rows.start, columns.stop - columns.start), dtype=like.dtype
+    )
+    for down in range(rows.start // BLOCK, -(-rows.stop // BLOCK)):
+        for across in range(columns.start // BLOCK, -(-columns.stop // BLOCK)):
+            block = torch.randn(
+                (1, channels, BLOCK, BLOCK),
+                generator=generator(seed, purpose, *keys, down, across),
+                dtype=like.dtype,
+            )
+            there, from_rows = _shared(rows, down)
+            here, from_columns = _shared(columns, across)
+            noise[..., there, here] = block[..., from_rows, from_columns]
+    return noise.to(like.device, non_blocking=True)
+
+
+def _shared(part: slice, block: int) -> tuple[slice, slice]:
+    """Return what a part and a block share: its place in the part, and in the block."""
+    first = max(part.start, block * BLOCK)
+    last = min(part.stop, (block + 1) * BLOCK)
+    return slice(first - part.start, last - part.start), slice(
+        first - block * BLOCK, last - block * BLOCK
+    )

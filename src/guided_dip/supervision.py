@@ -26,12 +26,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from guided_dip import seeds
+from guided_dip.backbones.blocks import extend
 from guided_dip.diffusion import Schedule, forward, forward_from_observation
 from guided_dip.errors import InputError
 from guided_dip.guidance import Plan
 from guided_dip.operators import Operator
-
-Window = tuple[slice, slice]  # rows and columns
+from guided_dip.tiling import Window
 
 
 class Pair(NamedTuple):
@@ -52,8 +52,11 @@ class Supervision(Protocol):
         """Return the input and target of step `step`, which lies in stage `stage` of the plan."""
         ...
 
-    def final_input(self, stage: int, draw: int) -> Tensor:
-        """Return the input from which draw `draw` of the restoration is computed."""
+    def final_input(self, stage: int, draw: int, window: Window | None = None) -> Tensor:
+        """Return the input from which draw `draw` of the restoration is computed.
+
+        Of a window of it, if one is given: the same at a pixel in every window.
+        """
         ...
 
     @property
@@ -99,10 +102,10 @@ class FromZ:
             z = z + self._jitter * seeds.normal(z, self._seed, "jitter", step)
         return Pair(z, self._current[1])
 
-    def final_input(self, stage: int, draw: int) -> Tensor:
+    def final_input(self, stage: int, draw: int, window: Window | None = None) -> Tensor:
         """Return the stage's z: every draw is the same."""
         del draw
-        return self._z[min(stage, len(self._z) - 1)]
+        return _cut(self._z[min(stage, len(self._z) - 1)], window)
 
 
 def observation(y: Tensor, z: tuple[Tensor, ...], *, jitter: float, seed: int) -> FromZ:
@@ -218,6 +221,7 @@ class RecorruptedGuides:
             raise InputError(f"recorrupted guides need a noise level above 0, not {sigma!r}")
         self._y, self._plan, self._sigma, self._seed = y, plan, sigma, seed
         self._share, self._grain = share, grain
+        self._only_squares = all(stage.patch is not None for stage in plan)
 
     def _strength(self, stage: int) -> float:
         a = self._plan.stages[stage].a
@@ -246,22 +250,52 @@ class RecorruptedGuides:
         return eta if self._share is None else eta * _cut(self._share, window)
 
     def _window(self, side: int | None, step: int) -> Window | None:
+        """Return a random square; one that would end beyond the image is moved to its border.
+
+        Where nothing but squares is fitted to, so that borders are seen half as often as the
+        middle, and not next to never.
+        """
         if side is None:
             return None
+        beyond = side // 2 if self._only_squares else 0
         top, left = (
-            seeds.derive(self._seed, "patch", step, axis) % (size - side + 1)
+            seeds.derive(self._seed, "patch", step, axis) % (size - side + 1 + 2 * beyond) - beyond
             for axis, size in enumerate(self._y.shape[-2:])
+        )
+        top, left = (
+            min(max(0, start), size - side)
+            for start, size in zip((top, left), self._y.shape[-2:], strict=True)
         )
         return slice(top, top + side), slice(left, left + side)
 
-    def final_input(self, stage: int, draw: int) -> Tensor:
-        """Return ``y + a eta`` with an ``eta`` of its own for each draw."""
-        eta = self._noise(self._y, None, "final", draw)
-        return self._y + self._strength(stage) * eta
+    def final_input(self, stage: int, draw: int, window: Window | None = None) -> Tensor:
+        """Return ``y + a eta`` with an ``eta`` of its own for each draw.
+
+        A window's noise is not the whole image's: to draw that costs the whole image's time.
+        """
+        if window is None:
+            eta = self._noise(self._y, None, "final", draw)
+        else:
+            eta = self._field(window, draw)
+        return _cut(self._y, window) + self._strength(stage) * eta
+
+    def _field(self, window: Window, draw: int) -> Tensor:
+        """Draw a window's noise, the same at a pixel in every window."""
+        reach = 0 if self._grain is None else self._grain.reach
+        rows, columns = (slice(part.start - reach, part.stop + reach) for part in window)
+        white = seeds.field(self._y, rows, columns, self._seed, "final", draw)
+        eta = self._sigma * (white if self._grain is None else self._grain(white))
+        return eta if self._share is None else eta * _cut(self._share, window)
 
 
 def _cut(image: Tensor, window: Window | None) -> Tensor:
-    return image if window is None else image[..., window[0], window[1]]
+    """Return a window of an image, which is reflected where the window ends beyond it."""
+    if window is None:
+        return image
+    part = image[..., window[0], window[1]]
+    for dim, span in zip((-2, -1), window, strict=True):
+        part = extend(part, dim, 0, max(0, span.stop - image.shape[dim]))
+    return part
 
 
 class Measured:
@@ -291,6 +325,6 @@ class Measured:
         pair = self._supervision.pair(stage, step)
         return Pair(pair.input, self._operator(pair.target))
 
-    def final_input(self, stage: int, draw: int) -> Tensor:
+    def final_input(self, stage: int, draw: int, window: Window | None = None) -> Tensor:
         """Return the other's input."""
-        return self._supervision.final_input(stage, draw)
+        return self._supervision.final_input(stage, draw, window)

@@ -104,6 +104,14 @@ def restore(
         float | None,
         typer.Option(metavar="SECONDS", help="Take no more steps than fit into this time."),
     ] = None,
+    max_memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="AMOUNT",
+            help="Most memory to take, such as 3GiB or 800MB: a picture that needs more is fitted "
+            "and put together in parts.  [default: half of the machine's]",
+        ),
+    ] = None,
     page: Annotated[
         int | None, typer.Option(metavar="N", min=0, help="Page of a TIFF or HDU of a FITS file.")
     ] = None,
@@ -138,6 +146,7 @@ def restore(
         "effort": effort,
         "strength": strength,
         "nan_as_missing": nan_as_missing or None,
+        "max_memory": max_memory,
     }
     settings = None
     if resume is None:

@@ -17,6 +17,7 @@ from guided_dip.experiments.methods import DIP, METHODS, PEAK, Method
 from guided_dip.experiments.runner import RESULTS as RUN_RESULTS
 from guided_dip.experiments.runner import Input, RunSpec
 from guided_dip.noise import NoiseModel, parse_noise
+from guided_dip.sizing import FIRST_ON_SQUARES
 
 # Raised when the same method and settings come to mean other results.
 RESULTS = 4
@@ -129,7 +130,7 @@ def _job(
     if method.settings is not None:
         spec = _spec(benchmark, method, image, seed, observed, told)
         content |= {"results": [RESULTS, RUN_RESULTS]}
-        content |= {"settings": spec.config.model_dump(mode="json", exclude={"threads"})}
+        content |= {"settings": _settings(spec)}
     else:
         content |= {"results": RESULTS, "seed": seed if method.random else None}
     return Job(benchmark, method, image, seed, observed, told, _digest(content), spec)
@@ -148,6 +149,18 @@ def _spec(
     settings["backbone_options"] = planned.backbone_options
     key = _key(image, seed, clean=method.oracle)
     return RunSpec(_name(method.name, image, seed), key, settings)
+
+
+def _settings(spec: RunSpec) -> dict[str, Any]:
+    """Return the settings that determine a run's result.
+
+    Those that came later count only where they are set, so that older records are still found.
+    """
+    settings = spec.config.model_dump(mode="json", exclude={"threads"})
+    if settings["patch_guides"] is None:
+        settings["patch_guides"] = FIRST_ON_SQUARES
+    later = [name for name in ("max_memory", "tile") if settings[name] is None]
+    return {name: value for name, value in settings.items() if name not in later}
 
 
 def _name(method: str, image: str, seed: int) -> str:

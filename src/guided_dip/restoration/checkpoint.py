@@ -15,7 +15,7 @@ from guided_dip.errors import InputError
 from guided_dip.result import Record
 
 # Raised when a checkpoint comes to hold something else.
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ from guided_dip.config import Config
 from guided_dip.errors import InputError
 from guided_dip.grain import SMALLEST, Grain, estimate_noise_and_grain, read_grain
 from guided_dip.noise import NoiseModel, estimate_noise, parse_noise, read_whiteness
+from guided_dip.sampling import sampled
 
 TILE = 32  # pixels; the noise of a picture with holes is estimated from such squares without one
 FEWEST_TILES = 4
@@ -59,6 +60,7 @@ def noise_of(
     InputError
         If noise or grain cannot be read off the image.
     """
+    pixels, missing = sampled(pixels), None if missing is None else sampled(missing)
     given, grain = parse_noise(config.noise), None
     recorrupted = config.supervision == "recorrupted-guides"
     if config.grain == "correlated":

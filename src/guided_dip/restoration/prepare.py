@@ -17,6 +17,7 @@ from guided_dip.engine import resolve_device, resolve_precision
 from guided_dip.errors import InputError
 from guided_dip.images import to_float
 from guided_dip.images.resize import resize_square
+from guided_dip.memory import total_memory
 from guided_dip.noise import NoiseModel
 from guided_dip.restoration.noise import noise_of
 from guided_dip.restoration.run import Restoration
@@ -25,6 +26,7 @@ from guided_dip.result import Record, Result
 
 MAX_CHANNELS = 4
 FEWEST_STEPS = 10  # that are worth taking
+MEMORY_SHARE = 0.5  # of the machine's, where none is stated
 MARGIN = 0.9  # of a time budget: the rest is for a pace that is never quite even
 
 
@@ -151,19 +153,28 @@ def _resolved(
             "try --supervision observation"
         )
     jitter = backbone.jitter if config.jitter is None else config.jitter
-    height, width, _ = pixels.shape
+    height, width, channels = pixels.shape
     if config.patch and config.patch > min(height, width):
         raise InputError(
             f"patch ({config.patch}) is larger than the image of {width}x{height} pixels: try a "
             "smaller one, or 0 for the whole image"
         )
     photons = None if noise is None else noise.photons(pixels)
-    return configs.fill_in(config, size=(height, width), sigma=sigma, photons=photons).replace(
+    there = total_memory(str(device))
+    config = config.replace(
         noise=config.noise if noise is None or config.noise != "auto" else str(noise),
         device=str(device),
         precision=resolve_precision(config.precision, device),
         threads=config.threads or torch.get_num_threads(),
         jitter=jitter,
+    )
+    return configs.fill_in(
+        config,
+        size=(height, width),
+        channels=channels,
+        sigma=sigma,
+        photons=photons,
+        memory=None if there is None else int(there * MEMORY_SHARE),
     )
 
 

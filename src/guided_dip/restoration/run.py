@@ -29,12 +29,15 @@ from guided_dip.operators import Mask
 from guided_dip.residual import ResidualCheck, check_residual, explained_share
 from guided_dip.restoration.checkpoint import Checkpoint
 from guided_dip.restoration.course import SMALLER, Course
-from guided_dip.restoration.span import WHITE, Span
+from guided_dip.restoration.span import WHITE, Span, in_bands
 from guided_dip.result import Record, Result, Scores, Scoring
+from guided_dip.sizing import MARGIN
 from guided_dip.stopping import make_stopping
+from guided_dip.tiling import Tiling, Window, middle
 
 SNAPSHOTS = 8
 SNAPSHOT_DRAWS = 4
+SHOWN = 512  # pixels a side of the middle of a large picture, which is what snapshots show of it
 # Noise weaker than half a level of an 8-bit image cannot be told from none.
 LEAST_SIGMA = 0.5 / 255
 ROLLBACKS = 2
@@ -107,7 +110,7 @@ class Restoration:
     def _patches(self) -> Patches | None:
         height, width, _ = self.pixels.shape
         c = self.config
-        return Patches(c.patch, c.patch_guides, height * width) if c.patch else None
+        return Patches(c.patch, c.patch_guides or 0, height * width) if c.patch else None
 
     @property
     def _sigma(self) -> float:
@@ -171,11 +174,25 @@ class Restoration:
             record = self._record(step, loss, course.seconds)
             course.take(record, step.output)
             if step.index in marks:
-                estimate = course.fit.estimate(SNAPSHOT_DRAWS)
+                estimate = course.fit.estimate(SNAPSHOT_DRAWS, self.shown)
                 course.snapshots.append((step.index, self._pixels_of(estimate)))
             course.keep_now_and_then()
             if on_step is not None:
                 on_step(record)
+
+    @cached_property
+    def _tiling(self) -> Tiling | None:
+        """How final outputs are parted; None if they are computed at once."""
+        height, width, channels = self.pixels.shape
+        if not self.config.tile:
+            return None
+        multiple = getattr(self._network(channels), "multiple", 1)
+        return Tiling((height, width), self.config.tile, MARGIN, multiple)
+
+    @cached_property
+    def shown(self) -> Window | None:
+        """What snapshots show of the picture; None for all of it."""
+        return None if self._tiling is None else middle(self._tiling.size, SHOWN)
 
     def _final(self, course: Course) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         rule = course.stopping
@@ -231,17 +248,27 @@ class Restoration:
             return 0.0, 0.0
         with thread_count(self.config.threads), torch.random.fork_rng(devices=[]):
             taken = {patch: self._step_time(stage) for patch, stage in kinds.items()}
-            fit = self._fit()
-            before = time.perf_counter()
-            fit.estimate(1)
-            draw = time.perf_counter() - before
+            draw, glance = self._draw_times(self._fit())
         step = sum(taken[stage.patch] * stage.steps for stage in self.plan) / self.plan.steps
-        varied = fit.supervision.draws_differ or self.config.flips_and_turns
+        varied = self.config.supervision == "recorrupted-guides" or self.config.flips_and_turns
         final, shown = (self.config.final_draws, SNAPSHOT_DRAWS) if varied else (1, 1)
         if self.plan.restarts > 1:
             step += draw * final * self.plan.restarts / self.plan.steps
             final = 0
-        return step, draw * (SNAPSHOTS * shown + final)
+        return step, glance * SNAPSHOTS * shown + draw * final
+
+    def _draw_times(self, fit: Fit) -> tuple[float, float]:
+        """Time a throw-away output; seconds of one, and of what a snapshot shows of one."""
+        before = time.perf_counter()
+        fit.estimate(1, self.shown)
+        glance = time.perf_counter() - before
+        if self._tiling is None:
+            return glance, glance
+        areas = [
+            sum(math.prod(part.stop - part.start for part in tile.outer) for tile in tiles)
+            for tiles in (self._tiling.tiles(), self._tiling.tiles(self.shown))
+        ]
+        return glance * areas[0] / areas[1], glance
 
     def stage_fit(self, stage: Stage, steps: int) -> Fit:
         """Return a fit of its own of nothing but one stage, to time it or to count in it.
@@ -263,18 +290,20 @@ class Restoration:
     @cached_property
     def _power(self) -> float:
         """Mean square of the image: the loss of a black picture."""
-        return float(np.mean(self._observation.astype(np.float64) ** 2))
+        y = self._observation
+        return sum(float((row.double() ** 2).sum()) for row in y[0].transpose(0, 1)) / y.numel()
 
     @cached_property
-    def _observation(self) -> NDArray[np.float32]:
-        """The image as the fit is given it, (H, W, C)."""
-        return self.span.observation(self.pixels, seeds.derive(self.config.seed, "clipped"))
+    def _observation(self) -> Tensor:
+        """The image as the fit is given it, (1, C, H, W)."""
+        seed = seeds.derive(self.config.seed, "clipped")
+        pixels = self.span.observation(self.pixels, seed)
+        return to_tensor(pixels, torch.device(self.config.device))
 
     def _fit(self, plan: Plan | None = None) -> Fit:
         c = self.config
         plan = self.plan if plan is None else plan
-        device = torch.device(c.device)
-        y = to_tensor(self._observation, device)
+        device, y = torch.device(c.device), self._observation
         settings = FitSettings(
             **{name: getattr(c, name) for name in FitSettings.__dataclass_fields__}
         )
@@ -286,10 +315,10 @@ class Restoration:
             return Engine(network, device, c.precision).state_dict()
 
         if self.missing is None:
-            return Fit(engine, supervision, plan, settings, fresh=fresh)
+            return Fit(engine, supervision, plan, settings, fresh=fresh, tiling=self._tiling)
         mask = Mask(torch.from_numpy(~self.missing).to(y)[None, None])
         measured = supervisions.Measured(supervision, mask)
-        return Fit(engine, measured, plan, settings, mask, fresh)
+        return Fit(engine, measured, plan, settings, mask, fresh, self._tiling)
 
     def _network(self, channels: int, restart: int = 0) -> nn.Module:
         c = self.config
@@ -369,10 +398,14 @@ class Restoration:
         strength = self.config.strength * self._share(pixels)
         if strength == 1:
             return pixels
-        blended = np.float32(1 - strength) * self.pixels + np.float32(strength) * pixels
-        # What was never measured cannot be blended with.
-        known = True if self.missing is None else ~self.missing[..., None]
-        return np.where(known, blended, pixels)
+        blended = in_bands(
+            lambda y, x: np.float32(1 - strength) * y + np.float32(strength) * x,
+            self.pixels,
+            pixels,
+        )
+        if self.missing is not None:  # what was never measured cannot be blended with
+            blended[self.missing] = pixels[self.missing]
+        return blended
 
     def _share(self, pixels: NDArray[np.float32]) -> float:
         """Share of an estimate that is kept: all, unless it left out more than the noise."""

@@ -6,6 +6,7 @@ Where noise was cut off at black or white, the fit is given an image in which th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +16,31 @@ from numpy.typing import NDArray
 from guided_dip.clipping import Clipping, find_clipping
 from guided_dip.grain import Grain
 from guided_dip.noise import NoiseModel
+from guided_dip.tiling import bands
 
+BAND = 2**19  # pixels of a large image that are worked on at a time
 NOISELESS = NoiseModel("gaussian")
+
+
+def in_bands(
+    work: Callable[..., NDArray[np.float32]], *images: NDArray[Any]
+) -> NDArray[np.float32]:
+    """Work on images pixel by pixel, on some rows of a large one at a time.
+
+    Parameters
+    ----------
+    work
+        What is done: of the same to each pixel, wherever it is.
+    *images : (H, W, C)
+        Its arguments.
+    """
+    shape = images[0].shape
+    if len(shape) < 3 or shape[0] * shape[1] <= BAND:
+        return work(*images)
+    whole = np.empty(shape, np.float32)
+    for rows in bands(shape[0], shape[1], BAND):
+        whole[rows] = work(*(image[rows] for image in images))
+    return whole
 
 
 @dataclass(frozen=True)
@@ -61,12 +85,14 @@ class Span:
             Of what is drawn for that.
         """
         if self.clipping is None:
-            return self.to_fit(pixels)
-        return self._mapped(self.clipping.filled(self.noise.evened(pixels), seed))
+            return in_bands(self.to_fit, pixels)
+        return in_bands(self._mapped, self.clipping.filled(self.noise.evened(pixels), seed))
 
     def from_fit(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take an estimate of the fit to the image's values, any shape."""
-        return np.asarray(self.noise.unevened(self._within(values)), np.float32)
+        return in_bands(
+            lambda part: np.asarray(self.noise.unevened(self._within(part)), np.float32), values
+        )
 
     def spread_from_fit(
         self, spread: NDArray[np.float32], values: NDArray[np.float32]
@@ -78,8 +104,12 @@ class Span:
         spread, values
             The deviation, and the estimate around which it lies.
         """
-        slope = self.noise.slope(self._within(values))
-        return np.asarray(spread * np.float32(self.size) * slope, np.float32)
+
+        def taken(spread: NDArray[Any], values: NDArray[Any]) -> NDArray[np.float32]:
+            slope = self.noise.slope(self._within(values))
+            return np.asarray(spread * np.float32(self.size) * slope, np.float32)
+
+        return in_bands(taken, spread, values)
 
     def local_share(self, pixels: NDArray[np.float32]) -> NDArray[np.float32] | None:
         """Return how strong the noise of an image is at each pixel, over its usual strength.

@@ -12,6 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from guided_dip.guidance import Plan
@@ -195,9 +197,14 @@ def _peak(result: Result) -> Peak | None:
 def _snapshots(restoration: Restoration, result: Result) -> tuple[Snapshot, ...]:
     clean = restoration.clean
     scoring = None if clean is None else Scoring(clean, result.config.quantize)
+
+    def score(pixels: NDArray[np.float32]) -> float | None:
+        if scoring is None:
+            return None
+        return scoring.psnr(pixels, restoration.shown)
+
     return tuple(
-        Snapshot(step, f"step-{step:05d}.png", None if scoring is None else scoring.psnr(pixels))
-        for step, pixels in result.snapshots
+        Snapshot(step, f"step-{step:05d}.png", score(pixels)) for step, pixels in result.snapshots
     )
 
 

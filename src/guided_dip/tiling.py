@@ -1,0 +1,115 @@
+"""Tiles: a large picture in parts, each seen with a margin around it.
+
+A convolutional network's output at a pixel depends on the pixels around it, the less the farther
+they are. So a tile's output is computed from the tile and a margin, of which nothing is kept. A
+network that halves the size some times depends on where its grid lies, too: with its margin, a tile
+begins and ends at multiples of the grid's, so that all of them, turned and flipped as well, see the
+same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+
+Window = tuple[slice, slice]  # rows and columns
+
+
+def within(part: Window, window: Window) -> Window:
+    """Return where a part of a picture lies in a window of it."""
+    rows, columns = (
+        slice(inner.start - outer.start, inner.stop - outer.start)
+        for inner, outer in zip(part, window, strict=True)
+    )
+    return rows, columns
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A part of a picture.
+
+    Attributes
+    ----------
+    inner
+        What it is there for.
+    outer
+        That with its margin; may end beyond the picture, by less than a multiple of the grid.
+    """
+
+    inner: Window
+    outer: Window
+
+    @property
+    def core(self) -> Window:
+        """Where the inner part lies in the outer one."""
+        return within(self.inner, self.outer)
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How a picture is parted into tiles.
+
+    Attributes
+    ----------
+    size
+        Height and width of the picture in pixels.
+    side
+        Largest side of a tile, without margin.
+    margin
+        Around each tile, where the picture does not end: at least so many pixels.
+    multiple
+        What the network's sizes are multiples of.
+    """
+
+    size: tuple[int, int]
+    side: int
+    margin: int
+    multiple: int
+
+    @property
+    def whole(self) -> Window:
+        """All of the picture."""
+        height, width = self.size
+        return slice(0, height), slice(0, width)
+
+    def tiles(self, window: Window | None = None) -> Iterator[Tile]:
+        """Yield the tiles of a window; None: of the whole picture."""
+        spans = [
+            [
+                self._part(start, min(start + self.side, part.stop), size)
+                for start in range(part.start, part.stop, self.side)
+            ]
+            for part, size in zip(window or self.whole, self.size, strict=True)
+        ]
+        for (inner_rows, outer_rows), (inner_columns, outer_columns) in product(*spans):
+            yield Tile((inner_rows, inner_columns), (outer_rows, outer_columns))
+
+    def _part(self, start: int, stop: int, size: int) -> tuple[slice, slice]:
+        """Return a part of a side, and that with its margin."""
+        m = self.multiple
+        first = max(0, (start - self.margin) // m)
+        last = min(-(-size // m), -(-(stop + self.margin) // m))
+        return slice(start, stop), slice(first * m, last * m)
+
+
+def middle(size: tuple[int, int], side: int) -> Window:
+    """Return the window in the middle of a picture, of at most so many pixels a side.
+
+    >>> middle((100, 30), 40)
+    (slice(30, 70, None), slice(0, 30, None))
+    """
+    starts = [max(0, (length - side) // 2) for length in size]
+    rows, columns = (slice(a, min(a + side, n)) for a, n in zip(starts, size, strict=True))
+    return rows, columns
+
+
+def bands(height: int, width: int, pixels: int) -> Iterator[slice]:
+    """Yield the rows of a picture in even bands of at most about so many pixels.
+
+    >>> list(bands(5, 10, 20))
+    [slice(0, 1, None), slice(1, 3, None), slice(3, 5, None)]
+    """
+    count = min(height, -(-height * width // pixels))
+    for k in range(count):
+        yield slice(height * k // count, height * (k + 1) // count)
