@@ -1,5 +1,6 @@
 """Peak memory: of this process on Linux, of the GPU by PyTorch, and nothing elsewhere."""
 
+import subprocess
 import sys
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from guided_dip import memory, restore
-from guided_dip.memory import forget_peak, peak_memory
+from guided_dip.memory import forget_peak, memory_reused, peak_memory
 
 SLACK = 8  # MiB; Linux adds up each thread's share of the count in batches
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts it")
@@ -59,3 +60,38 @@ def test_a_result_has_the_peak_and_forgets_none():
     y = np.random.default_rng(0).normal(0.5, 0.1, (32, 32)).astype(np.float32)
     result = restore(y, noise="gaussian:25", steps=2, backbone_options={"width": 4}, device="cpu")
     assert result.peak_memory >= held - SLACK
+
+
+REUSE = """
+import resource, numpy
+from guided_dip.memory import memory_now, memory_reused, reuse_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        numpy.ones(6 * 2**20)  # 48 MiB, more than glibc ever keeps by itself
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+reuse_memory(False)
+usual = faults()
+with memory_reused():
+    numpy.ones(6 * 2**20)
+    reused, held = faults(), memory_now()
+print(usual, reused, held - memory_now(), faults())
+"""
+
+
+@pytest.mark.skipif(not memory._glibc(), reason="only glibc is told")
+def test_freed_memory_is_reused_without_asking_the_system_and_given_back_at_the_end():
+    done = subprocess.run([sys.executable, "-c", REUSE], capture_output=True, text=True, check=True)
+    usual, reused, given_back, after = map(int, done.stdout.split())
+    assert reused < usual / 20
+    assert given_back >= 40
+    assert after > usual / 2
+
+
+def test_elsewhere_memory_is_left_alone(monkeypatch):
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())
+    assert memory._glibc() is None
+    with memory_reused():
+        memory.reuse_memory(True)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from guided_dip import backbones
-from guided_dip.optimizers import OPTIMIZERS, Muon, make_optimizers, orthogonalized
+from guided_dip.optimizers import OPTIMIZERS, FusedAdam, Muon, make_optimizers, orthogonalized
 
 
 def network():
@@ -21,8 +21,8 @@ def test_every_parameter_belongs_to_one_optimizer(name):
     net = network()
     optimizers = make_optimizers(net, name, learning_rate=1e-3)
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-    found = [id(parameter) for group in groups for parameter in group["params"]]
-    assert sorted(found) == sorted(map(id, net.parameters()))
+    found = [parameter.data_ptr() for group in groups for parameter in group["params"]]
+    assert sorted(found) == sorted(parameter.data_ptr() for parameter in net.parameters())
     assert all(group["peak"] == group["lr"] for group in groups)
 
 
@@ -30,15 +30,46 @@ def test_muon_takes_all_convolutions_but_the_last():
     net = network()
     muon, adamw = make_optimizers(net, "muon", learning_rate=1e-3, muon_learning_rate=0.5)
     assert isinstance(muon, Muon)
-    assert isinstance(adamw, torch.optim.AdamW)
+    assert isinstance(adamw, FusedAdam)
     convolutions = [m.weight for m in net.modules() if isinstance(m, nn.Conv2d)]
     assert {id(p) for p in muon.param_groups[0]["params"]} == {id(w) for w in convolutions[:-1]}
     assert (muon.param_groups[0]["peak"], adamw.param_groups[0]["peak"]) == (0.5, 1e-3)
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("gradients", [torch.contiguous_format, torch.channels_last])
+def test_the_fused_adam_is_the_plain_one_in_every_layout(layout, gradients, decay):
+    """Every weight moves by its own gradient, however the two lie in memory."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(5, 3, 3, 2), (4, 1, 3, 3), (3, 6, 1, 1), (1, 2, 2, 1), (7,), ()]
+    plain = [nn.Parameter(torch.randn(shape, generator=generator)) for shape in shapes]
+    fused = [
+        nn.Parameter(
+            p.detach().clone(memory_format=layout if p.dim() == 4 else torch.preserve_format)
+        )
+        for p in plain
+    ]
+    reference = torch.optim.AdamW(plain, lr=0.1, weight_decay=decay, fused=False, foreach=False)
+    ours = FusedAdam(fused, lr=0.1, weight_decay=decay)
+    for step in range(4):
+        for p, q in zip(plain, fused, strict=True):
+            if p.dim() == 0 and step == 1:
+                p.grad = q.grad = None  # what has no gradient stays
+                continue
+            p.grad = torch.randn(p.shape, generator=generator)
+            q.grad = p.grad.clone(
+                memory_format=gradients if p.dim() == 4 else torch.preserve_format
+            )
+        reference.step()
+        ours.step()
+        for p, q in zip(plain, fused, strict=True):
+            torch.testing.assert_close(q, p, rtol=1e-5, atol=1e-6)
+
+
 def test_a_network_without_convolutions_is_adamw_s():
     (only,) = make_optimizers(nn.Linear(3, 3), "muon", learning_rate=1e-3)
-    assert isinstance(only, torch.optim.AdamW)
+    assert isinstance(only, FusedAdam)
 
 
 @settings(max_examples=40, deadline=None)

@@ -193,6 +193,20 @@ def test_steps_go_on_with_a_new_fit():
     assert [fit.done for fit in made] == [2, 2, 1]
 
 
+@pytest.mark.parametrize(("a_step", "steps"), [(0.001, 300), (0.2, 3)])
+def test_a_turn_is_long_enough_for_small_networks_to_find_their_pace(monkeypatch, a_step, steps):
+    taken = []
+
+    def seconds_of(work, device):
+        before = len(taken)
+        work()
+        return a_step * (len(taken) - before)
+
+    monkeypatch.setattr(timing_module, "seconds_of", seconds_of)
+    assert timing_module._block(lambda: taken.append(0), CPU) == pytest.approx(a_step)
+    assert len(taken) == 1 + steps
+
+
 def test_the_loops_take_turns(monkeypatch):
     """Ours and the reference alternate, block by block, so that a busy machine slows both."""
     order = []
@@ -208,7 +222,8 @@ def test_the_loops_take_turns(monkeypatch):
     row = time_steps(
         prepare_bench("unet", 32, **SMALL), MACHINE, seconds=0.0, on_turn=shares.append
     )
-    turn = ["block", "block", *["reference"] * timing_module.BLOCK]
+    theirs = ["block", "reference", "block", *["reference"] * timing_module.BLOCK]
+    turn = ["block", "block", *theirs]  # a first step, and the block that counts
     assert order == turn * (1 + row.turns)
     assert row.turns == timing_module.FEWEST == len(shares)
     assert shares[-1] == 1

@@ -172,6 +172,7 @@ class Fit:
 
     def _begin(self) -> None:
         """Begin with what the network is now."""
+        self._weights = list(self.network.parameters())
         self._optimizers = self._make_optimizers()
         self._average = copy.deepcopy(self.network) if self.settings.weight_average else None
         self._mean_output: Tensor | None = None
@@ -299,13 +300,15 @@ class Fit:
         pair = self.supervision.pair(stage_index, index)
         k = seeds.derive(s.seed, "turn", index) % TURNS if s.flips_and_turns else 0
 
-        self.network.train()
+        if not self.network.training:  # to go through all modules again costs small networks 1%
+            self.network.train()
         output = unturn(self.network(turn(pair.input, k)), k)
         loss = F.mse_loss(self.operator(output), pair.target)
-        self.network.zero_grad(set_to_none=True)
+        for weight in self._weights:
+            weight.grad = None
         loss.backward()  # type: ignore[no-untyped-call]
         if s.clip_gradients is not None:
-            nn.utils.clip_grad_norm_(self.network.parameters(), s.clip_gradients)
+            nn.utils.clip_grad_norm_(self._weights, s.clip_gradients)
         for optimizer in self._optimizers:
             optimizer.step()
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -23,7 +24,7 @@ from guided_dip.errors import RunError
 from guided_dip.fit import Fit, FitSettings, Step
 from guided_dip.guidance import Patches, Plan, Stage, make_plan
 from guided_dip.images import from_float
-from guided_dip.memory import peak_memory
+from guided_dip.memory import memory_reused, peak_memory
 from guided_dip.noise import NoiseModel
 from guided_dip.operators import Mask
 from guided_dip.residual import ResidualCheck, check_residual, explained_share
@@ -144,10 +145,15 @@ class Restoration:
             If the fit diverges, and does so again at smaller rates.
         """
         # Networks of one's own may draw random numbers of PyTorch's; nobody else's are touched.
-        with thread_count(self.config.threads), torch.random.fork_rng(devices=[]):
+        with self._at_work():
             torch.default_generator.manual_seed(seeds.derive(self.config.seed, "network"))
             result = self._run(on_step, resume)
         return replace(result, peak_memory=peak_memory(self.config.device))
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        with thread_count(self.config.threads), torch.random.fork_rng(devices=[]), memory_reused():
+            yield
 
     def _run(self, on_step: Callable[[Record], None] | None, resume: Checkpoint | None) -> Result:
         if not self.plan.steps:
@@ -246,7 +252,7 @@ class Restoration:
         kinds = {stage.patch: stage for stage in self.plan if stage.steps}
         if not kinds:
             return 0.0, 0.0
-        with thread_count(self.config.threads), torch.random.fork_rng(devices=[]):
+        with self._at_work():
             taken = {patch: self._step_time(stage) for patch, stage in kinds.items()}
             draw, glance = self._draw_times(self._fit())
         step = sum(taken[stage.patch] * stage.steps for stage in self.plan) / self.plan.steps
