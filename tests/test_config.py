@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from guided_dip.config import EFFORTS, PRESETS, Config, dump, fill_in, load, make_config
 from guided_dip.errors import InputError
-from guided_dip.fit import FitSettings
+from guided_dip.training import FitSettings
 
 
 def test_the_defaults_that_are_promised():

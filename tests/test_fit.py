@@ -10,9 +10,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from guided_dip.diffusion import make_schedule
-from guided_dip.fit import Fit, FitSettings, Members, learning_rate_at, turn, unturn
+from guided_dip.fit import Fit
 from guided_dip.guidance import Plan, Stage, make_plan
+from guided_dip.members import Members
 from guided_dip.supervision import RecorruptedGuides, clean_guides, observation
+from guided_dip.training import FitSettings, learning_rate_at, turn, unturn
 
 SCHEDULE = make_schedule("cosine", lower_clip=1e-4)
 
@@ -364,10 +366,10 @@ def test_a_restart_begins_with_fresh_weights_optimizer_and_rate():
     steps = iter(fit)
     rates = [next(steps).learning_rate for _ in range(4)]
     assert rates == [learning_rate_at("cosine", 1e-2, k / 3) for k in range(4)]
-    before = fit._optimizers[0]
+    before = fit.optimizers[0]
     fifth = next(steps)
     assert fifth.learning_rate == rates[0]
-    assert fit._optimizers[0] is not before
+    assert fit.optimizers[0] is not before
     expected = network(seed=1)
     pair = fit.supervision.pair(2, 4)
     loss = F.mse_loss(expected(pair.input), pair.target).detach()

@@ -204,16 +204,16 @@ def test_a_checkpoint_runs_no_code(tmp_path):
 def bad_losses(monkeypatch):
     """Make the loss bad at steps that are given, as (step, least rate factor, loss)."""
     bad = []
-    step = Fit._step
+    took = Fit._took
 
-    def spoiled(self, stage):
-        record = step(self, stage)
+    def spoiled(self, *step):
+        record = took(self, *step)
         for index, factor, loss in bad:
             if record.index == index and self.rate_factor >= factor:
                 return dataclasses.replace(record, loss=torch.tensor(loss))
         return record
 
-    monkeypatch.setattr(Fit, "_step", spoiled)
+    monkeypatch.setattr(Fit, "_took", spoiled)
     return bad
 
 

@@ -15,7 +15,7 @@ from guided_dip.cli import bench_engine
 from guided_dip.cli.app import run
 from guided_dip.engine import Engine
 from guided_dip.errors import RunError
-from guided_dip.fit import Fit, FitSettings
+from guided_dip.fit import Fit
 from guided_dip.guidance import Plan, Stage
 from guided_dip.speed import machine as machine_module
 from guided_dip.speed import timing as timing_module
@@ -32,6 +32,7 @@ from guided_dip.speed.timing import (
     whole_picture,
 )
 from guided_dip.supervision import observation
+from guided_dip.training import FitSettings
 
 CPU = torch.device("cpu")
 MACHINE = Machine("cpu", "made up", 1, "0", float32=1e9, bfloat16=4e9, bandwidth=2e9)

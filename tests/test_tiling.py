@@ -9,11 +9,12 @@ from torch import nn
 from guided_dip import seeds
 from guided_dip.backbones.normfree import NormFree
 from guided_dip.diffusion import make_schedule
-from guided_dip.fit import Fit, FitSettings
+from guided_dip.fit import Fit
 from guided_dip.guidance import make_plan
 from guided_dip.sizing import MARGIN
 from guided_dip.supervision import Filter, RecorruptedGuides
 from guided_dip.tiling import Tiling, bands, middle, within
+from guided_dip.training import FitSettings
 
 sizes = st.tuples(st.integers(1, 200), st.integers(1, 200))
 

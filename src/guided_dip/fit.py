@@ -8,12 +8,10 @@ rules are consumers of that one stream; the loop knows none of them.
 from __future__ import annotations
 
 import copy
-import math
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,36 +22,17 @@ from guided_dip.backbones import reset_batchnorm
 from guided_dip.guidance import Plan
 from guided_dip.members import Members, assembled
 from guided_dip.operators import Operator, identity
-from guided_dip.optimizers import make_optimizers
-from guided_dip.supervision import Supervision
+from guided_dip.supervision import Pair, Supervision
 from guided_dip.tiling import Tile, Tiling, Window
-
-WARM_UP = 0.1  # of the run, under the linear schedule
-TURNS = 8  # four quarter turns, with and without a flip
-
-
-@dataclass(frozen=True)
-class FitSettings:
-    """How the loop fits; every field is described where the user sets it, in `Config`.
-
-    The defaults here are plain DIP's: Adam at a constant rate and nothing else.
-    """
-
-    optimizer: Literal["adam", "adamw", "muon"] = "adam"
-    learning_rate: float = 1e-3
-    muon_learning_rate: float = 0.02
-    learning_rate_schedule: Literal["constant", "cosine", "one-cycle", "linear"] = "constant"
-    weight_decay: float = 0.0
-    clip_gradients: float | None = None
-    rebuild_optimizer: bool = False
-    reset_batchnorm: bool = False
-    flips_and_turns: bool = False
-    weight_average: float = 0.0
-    output_average: float = 0.0
-    measure: Literal["before", "after"] = "before"
-    eval_mode: bool = False
-    final_draws: int = 1
-    seed: int = 0
+from guided_dip.training import (
+    TURNS,
+    FitSettings,
+    Trainer,
+    batchnorm_untouched,
+    joined,
+    turn,
+    unturn,
+)
 
 
 @dataclass(frozen=True)
@@ -86,42 +65,15 @@ class Step:
     window: Window | None = None
 
 
-def turn(image: Tensor, k: int) -> Tensor:
-    """Turn a (…, H, W) image by ``k % 4`` quarter turns, and flip it first if ``k >= 4``."""
-    if k >= 4:
-        image = image.flip(-1)
-    return torch.rot90(image, k % 4, (-2, -1)) if k % 4 else image
+@dataclass(frozen=True)
+class Task:
+    """What the next step is: its place in the plan, its data, and how they are turned."""
 
-
-def unturn(image: Tensor, k: int) -> Tensor:
-    """Undo `turn`."""
-    if k % 4:
-        image = torch.rot90(image, -(k % 4), (-2, -1))
-    return image.flip(-1) if k >= 4 else image
-
-
-def learning_rate_at(schedule: str, peak: float, progress: float) -> float:
-    """Return the learning rate at `progress` in [0, 1] of the run.
-
-    ``one-cycle`` rises along a cosine from ``peak / 25`` over the first 30% and falls to
-    ``peak / 250000`` (Smith & Topin 2019, with PyTorch's default divisors); ``cosine`` falls from
-    the peak to 0; ``linear`` rises from ``peak / 25`` over the first tenth while it falls to 0
-    over the whole run; ``constant`` stays.
-    """
-    if schedule == "constant":
-        return peak
-    if schedule == "cosine":
-        return _cosine(peak, 0.0, progress)
-    if schedule == "linear":
-        return peak * min(1.0, max(1 / 25, progress / WARM_UP)) * (1 - progress)
-    low, end, rise = peak / 25, peak / 25e4, 0.3
-    if progress < rise:
-        return _cosine(low, peak, progress / rise)
-    return _cosine(peak, end, (progress - rise) / (1 - rise))
-
-
-def _cosine(first: float, last: float, progress: float) -> float:
-    return last + (first - last) * (1 + math.cos(math.pi * progress)) / 2
+    step: int
+    stage: int
+    is_first: bool
+    pair: Pair
+    turns: int
 
 
 @dataclass
@@ -162,6 +114,7 @@ class Fit:
 
     def __post_init__(self) -> None:
         self._ends = (0, *self.plan.ends)
+        self._trainer = Trainer(self.network, self.settings)
         self._begin()
         self._ended = Members()
         # Of a large image the weights are kept, which are less than its estimates.
@@ -171,23 +124,25 @@ class Fit:
         self.rate_factor = 1.0
 
     def _begin(self) -> None:
-        """Begin with what the network is now."""
-        self._weights = list(self.network.parameters())
-        self._optimizers = self._make_optimizers()
+        """Begin to average what the network is from now on."""
         self._average = copy.deepcopy(self.network) if self.settings.weight_average else None
         self._mean_output: Tensor | None = None
 
     def __iter__(self) -> Iterator[Step]:
-        while self._done < self.plan.steps:
-            stage_index, is_first = self._place()
-            if self._has_ended():
-                self._restart()
-            elif is_first:
-                self._enter(stage_index)
-            self._stage = stage_index
-            record = self._step(stage_index)
-            self._done += 1
-            yield record
+        return (step for (step,) in _steps([self], self._trainer))
+
+    def _next(self) -> Task:
+        """Get ready for the next step, and return what it is."""
+        stage_index, is_first = self._place()
+        if self._has_ended():
+            self._restart()
+        elif is_first and stage_index and self.settings.reset_batchnorm:
+            reset_batchnorm(self.network)
+        self._stage = stage_index
+        index, s = self._done, self.settings
+        pair = self.supervision.pair(stage_index, index)
+        k = seeds.derive(s.seed, "turn", index) % TURNS if s.flips_and_turns else 0
+        return Task(index, stage_index, is_first, pair, k)
 
     def _has_ended(self) -> bool:
         """Whether a restart has just ended."""
@@ -201,12 +156,13 @@ class Fit:
             self._ended_weights.append(copy.deepcopy(self._shown.state_dict()))
         assert self.fresh is not None, "a plan with restarts needs fresh weights"
         self.network.load_state_dict(self.fresh(self._ends.index(self._done)))
+        self._trainer.begin()
         self._begin()
 
     @property
     def optimizers(self) -> tuple[torch.optim.Optimizer, ...]:
         """Those at work now."""
-        return tuple(self._optimizers)
+        return tuple(self._trainer.optimizers)
 
     @property
     def done(self) -> int:
@@ -229,7 +185,7 @@ class Fit:
             "done": self._done,
             "stage": self._stage,
             "network": dict(self.network.state_dict()),
-            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
+            "optimizers": [optimizer.state_dict() for optimizer in self._trainer.optimizers],
             "average": None if average is None else dict(average.state_dict()),
             "mean_output": self._mean_output,
             "random": torch.get_rng_state(),
@@ -250,8 +206,8 @@ class Fit:
         state = copy.deepcopy({name: value for name, value in state.items() if name not in ended})
         self._done, self._stage = state["done"], state["stage"]
         self.network.load_state_dict(state["network"])
-        self._optimizers = self._make_optimizers()
-        for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
+        self._trainer.begin()
+        for optimizer, saved in zip(self._trainer.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         if self._average is not None:
             self._average.load_state_dict(state["average"])
@@ -262,59 +218,19 @@ class Fit:
         self._ended_weights = list(ended["ended_weights"])
         torch.set_rng_state(state["random"])
 
-    def _enter(self, stage_index: int) -> None:
-        if stage_index and self.settings.rebuild_optimizer:
-            self._optimizers = self._make_optimizers()
-        if stage_index and self.settings.reset_batchnorm:
-            reset_batchnorm(self.network)
-
-    def _make_optimizers(self) -> list[torch.optim.Optimizer]:
-        s = self.settings
-        return make_optimizers(
-            self.network,
-            s.optimizer,
-            learning_rate=s.learning_rate,
-            weight_decay=s.weight_decay,
-            muon_learning_rate=s.muon_learning_rate,
-        )
-
-    def _set_rates(self, index: int) -> float:
-        """Set the learning rates of a step, and return that of everything but Muon."""
-        s = self.settings
+    def _progress(self) -> float:
+        """Return how much of the restart is done when the next step is taken, 1 at its last."""
+        index = self._done
         member = bisect_right(self._ends, index)
         first, end = self._ends[member - 1], self._ends[member]
         done, now, last = (self.plan.work_done(n) for n in (first, index, end - 1))
-        progress = (now - done) / ((last - done) or 1.0)
+        return (now - done) / ((last - done) or 1.0)
 
-        def rate(peak: float) -> float:
-            return learning_rate_at(s.learning_rate_schedule, peak, progress) * self.rate_factor
-
-        for optimizer in self._optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = rate(group["peak"])
-        return rate(s.learning_rate)
-
-    def _step(self, stage_index: int) -> Step:
-        s, index = self.settings, self._done
-        rate = self._set_rates(index)
-        pair = self.supervision.pair(stage_index, index)
-        k = seeds.derive(s.seed, "turn", index) % TURNS if s.flips_and_turns else 0
-
-        if not self.network.training:  # to go through all modules again costs small networks 1%
-            self.network.train()
-        output = unturn(self.network(turn(pair.input, k)), k)
-        loss = F.mse_loss(self.operator(output), pair.target)
-        for weight in self._weights:
-            weight.grad = None
-        loss.backward()  # type: ignore[no-untyped-call]
-        if s.clip_gradients is not None:
-            nn.utils.clip_grad_norm_(self._weights, s.clip_gradients)
-        for optimizer in self._optimizers:
-            optimizer.step()
-
-        self._update_averages(output.detach())
-        measured = output.detach() if s.measure == "before" else self._run(pair.input)
-        return Step(index, stage_index, loss.detach(), rate, measured, pair.window)
+    def _took(self, task: Task, loss: Tensor, rate: float, output: Tensor, shown: Tensor) -> Step:
+        """Note a step that was taken, and return its record."""
+        self._update_averages(output)
+        self._done += 1
+        return Step(task.step, task.stage, loss.detach(), rate, shown, task.pair.window)
 
     def _update_averages(self, output: Tensor) -> None:
         s = self.settings
@@ -442,20 +358,50 @@ class Fit:
         return members.estimate_and_spread()
 
 
-@contextmanager
-def batchnorm_untouched(network: nn.Module) -> Iterator[None]:
-    """Run a network in training mode without moving its running statistics."""
-    norms = [
-        m
-        for m in network.modules()
-        if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats
-    ]
-    if not network.training:
-        norms = []
-    for norm in norms:
-        norm.track_running_stats = False
-    try:
-        yield
-    finally:
-        for norm in norms:
-            norm.track_running_stats = True
+def together(fits: Sequence[Fit], network: nn.Module) -> Iterator[tuple[Step, ...]]:
+    """Take the steps of several fits at once, through one network.
+
+    Parameters
+    ----------
+    fits
+        Not begun, and alike: of one plan without restarts, of one operator, and of the same
+        settings but for seeds, without averages or clipped gradients.
+    network
+        Their networks, joined (`guided_dip.backbones.several.join`).
+
+    Yields
+    ------
+    tuple of Step
+        One of each fit.
+    """
+    return _steps(fits, Trainer(network, fits[0].settings))
+
+
+def _steps(fits: Sequence[Fit], trainer: Trainer) -> Iterator[tuple[Step, ...]]:
+    """Take the steps that are left: the optimisation loop."""
+    lead, s = fits[0], fits[0].settings
+    while lead.done < lead.plan.steps:
+        tasks = [fit._next() for fit in fits]
+        if s.rebuild_optimizer and tasks[0].is_first and tasks[0].stage:
+            trainer.begin()
+        rate = trainer.set_rates(lead._progress(), lead.rate_factor)
+        if not trainer.network.training:  # going through all modules costs small networks 1%
+            trainer.network.train()
+        inputs = [task.pair.input for task in tasks]
+        outputs = trainer.outputs(inputs, [task.turns for task in tasks])
+        losses = _losses(lead.operator(outputs), joined([task.pair.target for task in tasks]))
+        trainer.step(losses)
+        outputs = outputs.detach()
+        shown = outputs if s.measure == "before" else trainer.looked_at(inputs)
+        parts = (losses.reshape(-1).unbind(), torch.split(outputs, 1), torch.split(shown, 1))
+        yield tuple(
+            fit._took(task, loss, rate, output, picture)
+            for fit, task, loss, output, picture in zip(fits, tasks, *parts, strict=True)
+        )
+
+
+def _losses(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean squared error of each output of a batch; of one, without axes."""
+    if len(outputs) == 1:
+        return F.mse_loss(outputs, targets)
+    return F.mse_loss(outputs, targets, reduction="none").mean((1, 2, 3))

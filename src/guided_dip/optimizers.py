@@ -59,7 +59,14 @@ def make_optimizers(
         taken = {id(kernel) for kernel in kernels}
         others = [parameter for parameter in parameters if id(parameter) not in taken]
         if kernels:
-            optimizers.append(Muon(kernels, lr=muon_learning_rate, weight_decay=weight_decay))
+            optimizers.append(
+                Muon(
+                    kernels,
+                    lr=muon_learning_rate,
+                    weight_decay=weight_decay,
+                    networks=_networks(network),
+                )
+            )
         if others:
             optimizers.append(FusedAdam(others, lr=learning_rate, weight_decay=weight_decay))
     for optimizer in optimizers:
@@ -73,9 +80,15 @@ def _kernels(network: nn.Module) -> list[Tensor]:
     convolutions = [
         module
         for module in network.modules()
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and module.groups == 1
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
+        and module.groups == _networks(network)
     ]
     return [module.weight for module in convolutions[:-1]]
+
+
+def _networks(network: nn.Module) -> int:
+    """Return how many networks are joined in one, side by side."""
+    return max((getattr(module, "networks", 1) for module in network.modules()), default=1)
 
 
 class FusedAdam(torch.optim.Adam):
@@ -149,6 +162,8 @@ class Muon(torch.optim.Optimizer):
         Decay of the gradients' running mean, with Nesterov's look ahead.
     weight_decay
         Share of a weight that a step takes away, as a multiple of `lr`.
+    networks
+        Number of equal parts along the first axis, each a matrix of its own.
     """
 
     def __init__(
@@ -158,7 +173,9 @@ class Muon(torch.optim.Optimizer):
         lr: float,
         momentum: float = MOMENTUM,
         weight_decay: float = 0.0,
+        networks: int = 1,
     ) -> None:
+        self._networks = networks
         defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
         super().__init__(list(parameters), defaults)
 
@@ -171,13 +188,15 @@ class Muon(torch.optim.Optimizer):
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     rows = parameter.shape[0]
-                    shapes[rows, parameter.numel() // rows].append(parameter)
+                    columns = parameter.numel() // rows
+                    shapes[rows // self._networks, columns].append(parameter)
             # Kernels of one shape are orthogonalised together: small products cost mostly calls.
             for (rows, columns), parameters in shapes.items():
                 ahead = torch.stack([self._momentum(p, group["momentum"]) for p in parameters])
                 updates = orthogonalized(ahead.reshape(-1, rows, columns))
                 rate = group["lr"] * max(1.0, rows / columns) ** 0.5
-                for parameter, update in zip(parameters, updates, strict=True):
+                each = torch.split(updates, self._networks)
+                for parameter, update in zip(parameters, each, strict=True):
                     parameter.mul_(1 - group["lr"] * group["weight_decay"])
                     parameter.add_(update.reshape(parameter.shape), alpha=-rate)
 

@@ -82,6 +82,8 @@ class Result:
     peak_memory
         Most memory in use so far, in MiB: of the process, or of the GPU; None where it is not
         counted.
+    together
+        Number of runs that were computed together, and share seconds and memory.
     stopped_at
         Step at which an early-stopping rule had its smallest variance; None if there was no rule.
     rollbacks
@@ -103,6 +105,7 @@ class Result:
     snapshots: tuple[tuple[int, NDArray[np.float32]], ...]
     seconds: float
     peak_memory: int | None = None
+    together: int = 1
     stopped_at: int | None = None
     rollbacks: tuple[int, ...] = ()
     spread: NDArray[np.float32] | None = None

@@ -1,11 +1,13 @@
 """From an array and a config to a restored array.
 
 `prepare` fills in what follows from the image and the machine (noise level, steps, device) and
-returns a `Restoration`; running that yields a `Result`. `restore` does both.
+returns a `Restoration`; running that yields a `Result`. `restore` does both. `run_together` runs
+several whose small networks are computed as one.
 """
 
 from guided_dip.restoration.checkpoint import Checkpoint
 from guided_dip.restoration.prepare import prepare, restore
 from guided_dip.restoration.run import Restoration
+from guided_dip.restoration.together import run_together, why_apart
 
-__all__ = ["Checkpoint", "Restoration", "prepare", "restore"]
+__all__ = ["Checkpoint", "Restoration", "prepare", "restore", "run_together", "why_apart"]

@@ -21,7 +21,7 @@ from guided_dip.config import Config
 from guided_dip.diffusion import make_schedule
 from guided_dip.engine import Engine, thread_count, to_array, to_tensor
 from guided_dip.errors import RunError
-from guided_dip.fit import Fit, FitSettings, Step
+from guided_dip.fit import Fit, Step
 from guided_dip.guidance import Patches, Plan, Stage, make_plan
 from guided_dip.images import from_float
 from guided_dip.memory import memory_reused, peak_memory
@@ -35,6 +35,7 @@ from guided_dip.result import Record, Result, Scores, Scoring
 from guided_dip.sizing import MARGIN
 from guided_dip.stopping import make_stopping
 from guided_dip.tiling import Tiling, Window, middle
+from guided_dip.training import FitSettings
 
 SNAPSHOTS = 8
 SNAPSHOT_DRAWS = 4
@@ -145,46 +146,70 @@ class Restoration:
             If the fit diverges, and does so again at smaller rates.
         """
         # Networks of one's own may draw random numbers of PyTorch's; nobody else's are touched.
-        with self._at_work():
-            torch.default_generator.manual_seed(seeds.derive(self.config.seed, "network"))
+        with self.at_work():
             result = self._run(on_step, resume)
         return replace(result, peak_memory=peak_memory(self.config.device))
 
     @contextmanager
-    def _at_work(self) -> Iterator[None]:
+    def at_work(self) -> Iterator[None]:
+        """Have threads, memory and PyTorch's random numbers as a run needs them, for a while."""
         with thread_count(self.config.threads), torch.random.fork_rng(devices=[]), memory_reused():
+            torch.default_generator.manual_seed(seeds.derive(self.config.seed, "network"))
             yield
 
     def _run(self, on_step: Callable[[Record], None] | None, resume: Checkpoint | None) -> Result:
         if not self.plan.steps:
             return self._result(self.pixels, None, None, ())
-        course = self._course = Course(self._fit(), make_stopping(self.config.stopping))
+        course = self.begin()
         if resume is not None:
             course.load(resume)
         course.begin()
         while True:
-            self._follow(course, on_step)
-            pixels, spread = self._final(course)
-            if np.isfinite(pixels).all():
-                return self._result(pixels, spread, course.stopped_at, tuple(course.rollbacks))
+            for step in course.steps():
+                if self.take(course, step):
+                    course.keep_now_and_then()
+                    if on_step is not None:
+                        on_step(course.records[-1])
+                else:
+                    self._go_back(course, step.index, float(step.loss))
+            result = self.finish(course)
+            if result is not None:
+                return result
             self._go_back(course, course.fit.done, math.nan)
 
-    def _follow(self, course: Course, on_step: Callable[[Record], None] | None) -> None:
-        """Take the steps that are left."""
-        marks = _snapshot_steps(self.plan)
-        for step in course.steps():
-            loss = float(step.loss)
-            if self._has_diverged(course, loss):
-                self._go_back(course, step.index, loss)
-                continue
-            record = self._record(step, loss, course.seconds)
-            course.take(record, step.output)
-            if step.index in marks:
-                estimate = course.fit.estimate(SNAPSHOT_DRAWS, self.shown)
-                course.snapshots.append((step.index, self._pixels_of(estimate)))
-            course.keep_now_and_then()
-            if on_step is not None:
-                on_step(record)
+    def begin(self) -> Course:
+        """Return the fit that is to be done, not begun."""
+        self._course = Course(self._fit(), make_stopping(self.config.stopping))
+        return self._course
+
+    def take(self, course: Course, step: Step) -> bool:
+        """Note a step, and look at the estimate now and then.
+
+        Returns
+        -------
+        bool
+            False if the fit has diverged, and the step is not noted.
+        """
+        loss = float(step.loss)
+        if self._has_diverged(course, loss):
+            return False
+        course.take(self._record(step, loss, course.seconds), step.output)
+        if step.index in self._marks:
+            estimate = course.fit.estimate(SNAPSHOT_DRAWS, self.shown)
+            course.snapshots.append((step.index, self._pixels_of(estimate)))
+        return True
+
+    def finish(self, course: Course) -> Result | None:
+        """Return the result of a fit that is done; None if it is no picture, as it diverged."""
+        pixels, spread = self._final(course)
+        if not np.isfinite(pixels).all():
+            return None
+        return self._result(pixels, spread, course.stopped_at, tuple(course.rollbacks))
+
+    @cached_property
+    def _marks(self) -> frozenset[int]:
+        """Steps after which the estimate is looked at."""
+        return _snapshot_steps(self.plan)
 
     @cached_property
     def _tiling(self) -> Tiling | None:
@@ -252,7 +277,7 @@ class Restoration:
         kinds = {stage.patch: stage for stage in self.plan if stage.steps}
         if not kinds:
             return 0.0, 0.0
-        with self._at_work():
+        with self.at_work():
             taken = {patch: self._step_time(stage) for patch, stage in kinds.items()}
             draw, glance = self._draw_times(self._fit())
         step = sum(taken[stage.patch] * stage.steps for stage in self.plan) / self.plan.steps

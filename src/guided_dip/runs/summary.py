@@ -94,6 +94,8 @@ class Summary(BaseModel):
     peak_memory
         Most memory in use so far, in MiB: of the process, or of the GPU; None where it is not
         counted.
+    together
+        Number of runs that were computed together, and share seconds and memory.
     final_loss
         Loss of the last step.
     stopped_at
@@ -130,6 +132,7 @@ class Summary(BaseModel):
     steps: int
     seconds: float
     peak_memory: int | None = None
+    together: int = 1
     final_loss: float | None
     stopped_at: int | None
     rollbacks: tuple[int, ...] = ()
@@ -173,6 +176,7 @@ def summarize(
         steps=len(records),
         seconds=round(result.seconds, 3),
         peak_memory=result.peak_memory,
+        together=result.together,
         final_loss=records[-1].loss if records else None,
         stopped_at=result.stopped_at,
         rollbacks=result.rollbacks,

@@ -1,0 +1,203 @@
+"""What a step of a fit is made of: a network, its optimisers and rates, turned pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from guided_dip.optimizers import make_optimizers
+
+WARM_UP = 0.1  # of the run, under the linear schedule
+TURNS = 8  # four quarter turns, with and without a flip
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How the loop fits; every field is described where the user sets it, in `Config`.
+
+    The defaults here are plain DIP's: Adam at a constant rate and nothing else.
+    """
+
+    optimizer: Literal["adam", "adamw", "muon"] = "adam"
+    learning_rate: float = 1e-3
+    muon_learning_rate: float = 0.02
+    learning_rate_schedule: Literal["constant", "cosine", "one-cycle", "linear"] = "constant"
+    weight_decay: float = 0.0
+    clip_gradients: float | None = None
+    rebuild_optimizer: bool = False
+    reset_batchnorm: bool = False
+    flips_and_turns: bool = False
+    weight_average: float = 0.0
+    output_average: float = 0.0
+    measure: Literal["before", "after"] = "before"
+    eval_mode: bool = False
+    final_draws: int = 1
+    seed: int = 0
+
+
+def turn(image: Tensor, k: int) -> Tensor:
+    """Turn a (…, H, W) image by ``k % 4`` quarter turns, and flip it first if ``k >= 4``."""
+    if k >= 4:
+        image = image.flip(-1)
+    return torch.rot90(image, k % 4, (-2, -1)) if k % 4 else image
+
+
+def unturn(image: Tensor, k: int) -> Tensor:
+    """Undo `turn`."""
+    if k % 4:
+        image = torch.rot90(image, -(k % 4), (-2, -1))
+    return image.flip(-1) if k >= 4 else image
+
+
+def learning_rate_at(schedule: str, peak: float, progress: float) -> float:
+    """Return the learning rate at `progress` in [0, 1] of the run.
+
+    ``one-cycle`` rises along a cosine from ``peak / 25`` over the first 30% and falls to
+    ``peak / 250000`` (Smith & Topin 2019, with PyTorch's default divisors); ``cosine`` falls from
+    the peak to 0; ``linear`` rises from ``peak / 25`` over the first tenth while it falls to 0
+    over the whole run; ``constant`` stays.
+    """
+    if schedule == "constant":
+        return peak
+    if schedule == "cosine":
+        return _cosine(peak, 0.0, progress)
+    if schedule == "linear":
+        return peak * min(1.0, max(1 / 25, progress / WARM_UP)) * (1 - progress)
+    low, end, rise = peak / 25, peak / 25e4, 0.3
+    if progress < rise:
+        return _cosine(low, peak, progress / rise)
+    return _cosine(peak, end, (progress - rise) / (1 - rise))
+
+
+def _cosine(first: float, last: float, progress: float) -> float:
+    return last + (first - last) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def joined(images: Sequence[Tensor]) -> Tensor:
+    """Return images (1, C, H, W) as a batch; one as it is."""
+    return images[0] if len(images) == 1 else torch.cat(tuple(images))
+
+
+class Trainer:
+    """A network, or several as one, and the optimisers that train it.
+
+    Parameters
+    ----------
+    network
+        To be trained.
+    settings
+        How.
+
+    Attributes
+    ----------
+    weights
+        Of the network.
+    optimizers
+        Those at work now.
+    """
+
+    def __init__(self, network: nn.Module, settings: FitSettings) -> None:
+        self.network, self._settings = network, settings
+        self.weights = list(network.parameters())
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin with optimisers that know nothing yet."""
+        s = self._settings
+        self.optimizers = make_optimizers(
+            self.network,
+            s.optimizer,
+            learning_rate=s.learning_rate,
+            weight_decay=s.weight_decay,
+            muon_learning_rate=s.muon_learning_rate,
+        )
+
+    def set_rates(self, progress: float, factor: float) -> float:
+        """Set the learning rates of a step, and return that of everything but Muon.
+
+        Parameters
+        ----------
+        progress
+            Share of the run that is done.
+        factor
+            Every rate is multiplied by it.
+        """
+        schedule = self._settings.learning_rate_schedule
+
+        def rate(peak: float) -> float:
+            return learning_rate_at(schedule, peak, progress) * factor
+
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate(group["peak"])
+        return rate(self._settings.learning_rate)
+
+    def outputs(self, inputs: Sequence[Tensor], turns: Sequence[int]) -> Tensor:
+        """Run the network: on one input, or on as many as there are networks in it.
+
+        Parameters
+        ----------
+        inputs : (1, Cin, H, W) each
+            What goes in.
+        turns
+            How each is turned meanwhile.
+
+        Returns
+        -------
+        (B, C, H, W)
+        """
+        output: Tensor = self.network(
+            joined([turn(x, k) for x, k in zip(inputs, turns, strict=True)])
+        )
+        if len(inputs) == 1 or not any(turns):
+            return unturn(output, turns[0])
+        return joined([unturn(x, k) for x, k in zip(torch.split(output, 1), turns, strict=True)])
+
+    @torch.no_grad()
+    def looked_at(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Run the network without training it, in the mode in which it is measured."""
+        self.network.train(not self._settings.eval_mode)
+        with batchnorm_untouched(self.network):
+            return self.outputs(inputs, [0] * len(inputs))
+
+    def step(self, losses: Tensor) -> None:
+        """Move the weights, so that each loss falls.
+
+        Parameters
+        ----------
+        losses
+            One, without axes; or one of each network, which depends on that network only, so that
+            the gradient of their sum is that of each.
+        """
+        for weight in self.weights:
+            weight.grad = None
+        losses.sum().backward()  # type: ignore[no-untyped-call]
+        if self._settings.clip_gradients is not None:
+            nn.utils.clip_grad_norm_(self.weights, self._settings.clip_gradients)
+        for optimizer in self.optimizers:
+            optimizer.step()
+
+
+@contextmanager
+def batchnorm_untouched(network: nn.Module) -> Iterator[None]:
+    """Run a network in training mode without moving its running statistics."""
+    norms = [
+        m
+        for m in network.modules()
+        if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats
+    ]
+    if not network.training:
+        norms = []
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
