@@ -14,7 +14,7 @@ from guided_dip import memory
 from guided_dip.cli import bench_engine
 from guided_dip.cli.app import run
 from guided_dip.engine import Engine
-from guided_dip.errors import RunError
+from guided_dip.errors import InputError, RunError
 from guided_dip.fit import Fit
 from guided_dip.guidance import Plan, Stage
 from guided_dip.speed import machine as machine_module
@@ -208,6 +208,36 @@ def test_a_turn_is_long_enough_for_small_networks_to_find_their_pace(monkeypatch
     assert len(taken) == 1 + steps
 
 
+def test_runs_together_are_timed_by_the_run(monkeypatch):
+    """Each of the steps that are timed is one of every run, and a run's share of it is told."""
+    counted = []
+
+    def forward(self, x):
+        counted.append(len(x))
+        return plain_forward(self, x)
+
+    plain_forward = Engine.forward
+    monkeypatch.setattr(Engine, "forward", forward)
+    monkeypatch.setattr(timing_module, "BLOCK_SECONDS", 0.0)
+    prepared = prepare_bench("unet", 32, **SMALL)
+    row = time_steps(prepared, MACHINE, seconds=0.0, runs=4)
+    steps = (1 + row.turns) * (1 + timing_module.BLOCK)
+    assert counted.count(4) == steps
+    assert row.together == 4
+    monkeypatch.setattr(timing_module, "seconds_of", lambda work, device: 8.0)
+    shared = time_steps(prepared, MACHINE, seconds=0.0, runs=4)
+    alone = time_steps(prepared, MACHINE, seconds=0.0)
+    assert alone.together == 1
+    assert shared.ours.median == alone.ours.median / 4
+    assert shared.reference.median == alone.reference.median
+
+
+def test_what_has_restarts_is_not_timed_together():
+    prepared = prepare_bench("normfree", 32, restarts=2, **SMALL)
+    with pytest.raises(InputError, match="normfree cannot be timed together: restarts"):
+        time_steps(prepared, MACHINE, seconds=0.0, runs=2)
+
+
 def test_the_loops_take_turns(monkeypatch):
     """Ours and the reference alternate, block by block, so that a busy machine slows both."""
     order = []
@@ -233,7 +263,7 @@ def test_the_loops_take_turns(monkeypatch):
 def test_a_row_says_how_ours_stands():
     speeds = Speed.of([0.02, 0.01, 0.03]), Speed.of([0.08])
     assert speeds[0] == Speed(pytest.approx(0.02), pytest.approx(0.015), pytest.approx(0.025))
-    row = Row("unet", 64, "float32", 10, Cost(5, 6, 1), 0.005, *speeds, turns=3)
+    row = Row("unet", 64, "float32", 1, 10, Cost(5, 6, 1), 0.005, *speeds, turns=3)
     assert row.over_floor == pytest.approx(4)
     assert row.times_faster == pytest.approx(4)
     plain = json.loads(json.dumps(row.as_dict()))

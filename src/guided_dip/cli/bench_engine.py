@@ -22,6 +22,7 @@ COLUMNS = {
     "size": "side of the picture in pixels",
     "weights": "the network's",
     "precision": "of ours",
+    "together": "our runs that are computed at once; times are those of one",
     "Gop": "multiplications and additions of one step on the whole picture, in thousand millions",
     "MB": "read and written in it where nothing is moved twice",
     "floor": "the longer of the times that these two take at the machine's rates",
@@ -44,6 +45,12 @@ def bench_engine(
         float,
         typer.Option(metavar="S", min=0, max=86400, help="Time for each network at each size."),
     ] = 20.0,
+    together: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=1, max=64, help="Time N runs of ours, with other seeds, in one fit."
+        ),
+    ] = 1,
     steps: Annotated[
         int | None,
         typer.Option(
@@ -87,7 +94,7 @@ def bench_engine(
         machine = measure_machine(where)
         prepared = (prepare_bench(name, size, **settings) for name, size in what)
         if steps is None:
-            rows = [_timed(restoration, machine, seconds, quiet) for restoration in prepared]
+            rows = [_timed(each, machine, seconds, together, quiet) for each in prepared]
             found, lines = {"rows": [row.as_dict() for row in rows]}, _table(rows)
         else:
             grown = [_grown(restoration, steps, quiet) for restoration in prepared]
@@ -137,13 +144,15 @@ def _share(label: str, *, quiet: bool) -> Iterator[Callable[[float], None]]:
             yield lambda share: bar.update(task, completed=share)
 
 
-def _timed(restoration: Restoration, machine: Machine, seconds: float, quiet: bool) -> Row:
+def _timed(
+    restoration: Restoration, machine: Machine, seconds: float, runs: int, quiet: bool
+) -> Row:
     from guided_dip.speed import time_steps
 
     name, size = restoration.config.backbone, restoration.pixels.shape[0]
     label = f"timing {name} at {size}x{size}, about {duration(seconds)}"
     with _share(label, quiet=quiet) as show:
-        return time_steps(restoration, machine, seconds=seconds, on_turn=show)
+        return time_steps(restoration, machine, seconds=seconds, runs=runs, on_turn=show)
 
 
 def _grown(restoration: Restoration, steps: int, quiet: bool) -> dict[str, Any]:
@@ -184,6 +193,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         str(row.size),
         f"{row.parameters:,}",
         row.precision,
+        str(row.together),
         f"{row.cost.operations / 1e9:.2f}",
         f"{row.cost.bytes / 1e6:.0f}",
         f"{_milliseconds(row.floor)} ms",

@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from guided_dip.backbones.several import join
 from guided_dip.config import make_config
+from guided_dip.errors import InputError
+from guided_dip.fit import together
 from guided_dip.guidance import Stage
 from guided_dip.memory import memory_reused
 from guided_dip.noise import add_gaussian_noise
-from guided_dip.restoration import Restoration, prepare
+from guided_dip.restoration import Restoration, prepare, why_apart
 from guided_dip.speed.counts import Cost, count_step, parameter_count
 from guided_dip.speed.loops import ReferenceLoop, quick_steps
 from guided_dip.speed.machine import Machine, seconds_of
@@ -63,8 +66,10 @@ class Row:
         Of one of our steps.
     floor
         Seconds that a step takes at least.
+    together
+        Number of ours that were computed together.
     ours, reference
-        Seconds that a step took.
+        Seconds that a step of one run took.
     turns
         How often each loop had its turn.
     """
@@ -72,6 +77,7 @@ class Row:
     backbone: str
     size: int
     precision: str
+    together: int
     parameters: int
     cost: Cost
     floor: float
@@ -132,6 +138,7 @@ def time_steps(
     machine: Machine,
     *,
     seconds: float,
+    runs: int = 1,
     on_turn: Callable[[float], None] | None = None,
 ) -> Row:
     """Time our step and the reference loop's, a few steps of each in turn.
@@ -144,8 +151,15 @@ def time_steps(
         What the floor is reckoned with.
     seconds
         Time to spend; each loop has at least five turns.
+    runs
+        Number of ours that are computed together, each with a seed of its own.
     on_turn
         Called after each turn with the share of the time that is spent.
+
+    Raises
+    ------
+    InputError
+        If such runs cannot be computed together.
     """
     config, device = restoration.config, torch.device(restoration.config.device)
     stage = whole_picture(restoration)
@@ -154,11 +168,11 @@ def time_steps(
     reference = ReferenceLoop.of(
         config.backbone, restoration.pixels, options=config.backbone_options, device=device
     )
-    ours = quick_steps(lambda: restoration.stage_fit(stage, 10**6))
+    ours = _ours(restoration, stage, runs)
 
     def both_once() -> tuple[float, float]:
         with memory_reused():  # as a run has it, and a plain script has not
-            mine = _block(ours, device)
+            mine = _block(ours, device) / runs
         theirs = _block(reference.step, device)
         reference.snapshots.clear()  # so that memory does not grow with the time spent
         return mine, theirs
@@ -178,6 +192,7 @@ def time_steps(
         config.backbone,
         size,
         config.precision,
+        runs,
         parameters,
         cost,
         floor,
@@ -187,7 +202,22 @@ def time_steps(
     )
 
 
-def _block(step: Callable[[], None], device: torch.device) -> float:
+def _ours(restoration: Restoration, stage: Stage, runs: int) -> Callable[[], object]:
+    """Return what takes a step of each run."""
+    if runs == 1:
+        return quick_steps(lambda: restoration.stage_fit(stage, 10**6))
+    each = [
+        replace(restoration, config=restoration.config.replace(seed=seed)) for seed in range(runs)
+    ]
+    reason = why_apart(each)
+    if reason:
+        raise InputError(f"{restoration.config.backbone} cannot be timed together: {reason}")
+    fits = [one.stage_fit(stage, 10**6) for one in each]
+    steps = together(fits, join([fit.network for fit in fits]))
+    return lambda: next(steps)
+
+
+def _block(step: Callable[[], object], device: torch.device) -> float:
     """Return the seconds a step of a block takes, the first of a turn left out."""
     first = seconds_of(step, device)
     count = max(BLOCK, math.ceil(BLOCK_SECONDS / first))
