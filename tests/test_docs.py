@@ -12,7 +12,7 @@ from guided_dip.experiments.benchmark_records import read_records
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "LOG.md", "CHANGELOG.md")]
-PAGES += sorted((ROOT / "docs").rglob("*.md"))
+PAGES += [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "benchmarks" / "RESULTS.md"]
 
 
 def made_by(name):
@@ -21,6 +21,11 @@ def made_by(name):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_figure_is_left_out(page):
+    assert not re.findall(r"@\w+@|TODO|FIXME|XXX", page.read_text(encoding="utf-8"))
 
 
 def test_the_settings_page_is_current():
