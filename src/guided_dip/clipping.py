@@ -20,7 +20,7 @@ from scipy import ndimage
 from scipy.special import ndtr, ndtri
 
 from guided_dip.sampling import ENOUGH
-from guided_dip.tiling import bands
+from guided_dip.tiling import BAND, bands
 
 __all__ = ["Clipping", "find_clipping"]
 
@@ -31,7 +31,6 @@ SPIKE = 0.5  # samples at the extreme, over those in the next half sigma
 MEANS = 0.7  # of sigma, the strength of the non-local means
 FILLINGS = 3  # after which the filled image's dark parts moved by less than 0.2 of 255
 TINY = 1e-9
-BAND = 2**19  # pixels of a large image that are filled in at a time
 SEEN = 24  # rows away that a filling depends on: 3 times 6 of its means, and their 2 of a patch
 
 

@@ -28,10 +28,9 @@ from guided_dip.training import (
     TURNS,
     FitSettings,
     Trainer,
-    batchnorm_untouched,
     joined,
-    turn,
-    unturn,
+    looked_at,
+    through,
 )
 
 
@@ -251,13 +250,6 @@ class Fit:
             else:
                 self._mean_output.lerp_(output, 1 - s.output_average)
 
-    @torch.no_grad()
-    def _run(self, network_input: Tensor, k: int = 0, network: nn.Module | None = None) -> Tensor:
-        network = self.network if network is None else network
-        network.train(not self.settings.eval_mode)
-        with batchnorm_untouched(network):
-            return unturn(network(turn(network_input, k)), k)
-
     def estimate(self, draws: int | None = None, window: Window | None = None) -> Tensor:
         """Return the current estimate of the image.
 
@@ -330,7 +322,8 @@ class Fit:
         self, draw: int, network: nn.Module, stage: int, window: Window | None = None
     ) -> Tensor:
         k = draw % TURNS if self.settings.flips_and_turns else 0
-        return self._run(self.supervision.final_input(stage, draw, window), k, network).float()
+        given = self.supervision.final_input(stage, draw, window)
+        return looked_at(network, [given], [k], eval_mode=self.settings.eval_mode).float()
 
     def _networks(self) -> list[tuple[nn.Module, int]]:
         """Return the networks whose mean is the estimate, and the stages at whose end they are."""
@@ -388,11 +381,14 @@ def _steps(fits: Sequence[Fit], trainer: Trainer) -> Iterator[tuple[Step, ...]]:
         if not trainer.network.training:  # going through all modules costs small networks 1%
             trainer.network.train()
         inputs = [task.pair.input for task in tasks]
-        outputs = trainer.outputs(inputs, [task.turns for task in tasks])
+        outputs = through(trainer.network, inputs, [task.turns for task in tasks])
         losses = _losses(lead.operator(outputs), joined([task.pair.target for task in tasks]))
         trainer.step(losses)
         outputs = outputs.detach()
-        shown = outputs if s.measure == "before" else trainer.looked_at(inputs)
+        shown = outputs
+        if s.measure == "after":
+            unturned = [0] * len(inputs)
+            shown = looked_at(trainer.network, inputs, unturned, eval_mode=s.eval_mode)
         parts = (losses.reshape(-1).unbind(), torch.split(outputs, 1), torch.split(shown, 1))
         yield tuple(
             fit._took(task, loss, rate, output, picture)

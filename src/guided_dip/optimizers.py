@@ -55,7 +55,8 @@ def make_optimizers(
     if name == "adam":
         optimizers.append(FusedAdam(parameters, lr=learning_rate))
     else:
-        kernels = _kernels(network) if name == "muon" else []
+        networks = _networks(network)
+        kernels = _kernels(network, networks) if name == "muon" else []
         taken = {id(kernel) for kernel in kernels}
         others = [parameter for parameter in parameters if id(parameter) not in taken]
         if kernels:
@@ -64,7 +65,7 @@ def make_optimizers(
                     kernels,
                     lr=muon_learning_rate,
                     weight_decay=weight_decay,
-                    networks=_networks(network),
+                    networks=networks,
                 )
             )
         if others:
@@ -75,13 +76,12 @@ def make_optimizers(
     return optimizers
 
 
-def _kernels(network: nn.Module) -> list[Tensor]:
+def _kernels(network: nn.Module, networks: int) -> list[Tensor]:
     """Return the weights of the convolutions, but for the last one, which makes the image."""
     convolutions = [
         module
         for module in network.modules()
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
-        and module.groups == _networks(network)
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and module.groups == networks
     ]
     return [module.weight for module in convolutions[:-1]]
 

@@ -15,6 +15,8 @@ from itertools import product
 
 Window = tuple[slice, slice]  # rows and columns
 
+BAND = 2**19  # pixels of a large image that are worked on at a time
+
 
 def within(part: Window, window: Window) -> Window:
     """Return where a part of a picture lies in a window of it."""

@@ -138,34 +138,6 @@ class Trainer:
                 group["lr"] = rate(group["peak"])
         return rate(self._settings.learning_rate)
 
-    def outputs(self, inputs: Sequence[Tensor], turns: Sequence[int]) -> Tensor:
-        """Run the network: on one input, or on as many as there are networks in it.
-
-        Parameters
-        ----------
-        inputs : (1, Cin, H, W) each
-            What goes in.
-        turns
-            How each is turned meanwhile.
-
-        Returns
-        -------
-        (B, C, H, W)
-        """
-        output: Tensor = self.network(
-            joined([turn(x, k) for x, k in zip(inputs, turns, strict=True)])
-        )
-        if len(inputs) == 1 or not any(turns):
-            return unturn(output, turns[0])
-        return joined([unturn(x, k) for x, k in zip(torch.split(output, 1), turns, strict=True)])
-
-    @torch.no_grad()
-    def looked_at(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Run the network without training it, in the mode in which it is measured."""
-        self.network.train(not self._settings.eval_mode)
-        with batchnorm_untouched(self.network):
-            return self.outputs(inputs, [0] * len(inputs))
-
     def step(self, losses: Tensor) -> None:
         """Move the weights, so that each loss falls.
 
@@ -182,6 +154,38 @@ class Trainer:
             nn.utils.clip_grad_norm_(self.weights, self._settings.clip_gradients)
         for optimizer in self.optimizers:
             optimizer.step()
+
+
+def through(network: nn.Module, inputs: Sequence[Tensor], turns: Sequence[int]) -> Tensor:
+    """Run a network: on one input, or on as many as there are networks in it.
+
+    Parameters
+    ----------
+    network
+        The network.
+    inputs : (1, Cin, H, W) each
+        What goes in.
+    turns
+        How each is turned meanwhile.
+
+    Returns
+    -------
+    (B, C, H, W)
+    """
+    output: Tensor = network(joined([turn(x, k) for x, k in zip(inputs, turns, strict=True)]))
+    if len(inputs) == 1 or not any(turns):
+        return unturn(output, turns[0])
+    return joined([unturn(x, k) for x, k in zip(torch.split(output, 1), turns, strict=True)])
+
+
+@torch.no_grad()
+def looked_at(
+    network: nn.Module, inputs: Sequence[Tensor], turns: Sequence[int], *, eval_mode: bool
+) -> Tensor:
+    """Run a network without training it, in the mode in which it is measured, as `through` does."""
+    network.train(not eval_mode)
+    with batchnorm_untouched(network):
+        return through(network, inputs, turns)
 
 
 @contextmanager

@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from guided_dip.clipping import Clipping, find_clipping
 from guided_dip.grain import Grain
 from guided_dip.noise import NoiseModel
-from guided_dip.tiling import bands
+from guided_dip.tiling import BAND, bands
 
-BAND = 2**19  # pixels of a large image that are worked on at a time
 NOISELESS = NoiseModel("gaussian")
 
 
