@@ -18,7 +18,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("diffusion", "guidance", "operators", "clipping", "noise", "grain"),
         *("metrics", "backbones", "images", "residual"),
     ),
-    ("supervision", "stopping", "optimizers", "training", "members"),
+    ("supervision", "stopping", "optimizers", "graphs", "training", "members"),
     ("fit", "engine"),
     ("sizing", "config", "result", "restoration"),
     ("runs", "plots", "speed"),

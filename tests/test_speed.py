@@ -232,9 +232,9 @@ def test_runs_together_are_timed_by_the_run(monkeypatch):
     assert shared.reference.median == alone.reference.median
 
 
-def test_what_has_restarts_is_not_timed_together():
-    prepared = prepare_bench("normfree", 32, restarts=2, **SMALL)
-    with pytest.raises(InputError, match="normfree cannot be timed together: restarts"):
+def test_what_cannot_run_together_is_not_timed_together():
+    prepared = prepare_bench("normfree", 32, clip_gradients=1.0, **SMALL)
+    with pytest.raises(InputError, match="normfree cannot be timed together: gradients"):
         time_steps(prepared, MACHINE, seconds=0.0, runs=2)
 
 

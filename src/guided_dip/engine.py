@@ -82,10 +82,21 @@ class Engine(nn.Module):
         Where it runs.
     precision
         ``float32`` or ``bfloat16``; the latter runs the network under autocast.
+    replayable
+        Whether a GPU may record the network's steps (`guided_dip.graphs`): it must compute the same
+        whatever its numbers are, and draw none itself.
     """
 
-    def __init__(self, network: nn.Module, device: torch.device, precision: str) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        device: torch.device,
+        precision: str,
+        *,
+        replayable: bool = False,
+    ) -> None:
         super().__init__()
+        self.replayable = replayable
         # Module.to takes a memory format, but its type stubs do not say so.
         self.network: nn.Module = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._device_type = device.type

@@ -15,23 +15,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from guided_dip import seeds
 from guided_dip.backbones import reset_batchnorm
+from guided_dip.backbones.several import join
 from guided_dip.guidance import Plan
 from guided_dip.members import Members, assembled
 from guided_dip.operators import Operator, identity
 from guided_dip.supervision import Pair, Supervision
 from guided_dip.tiling import Tile, Tiling, Window
-from guided_dip.training import (
-    TURNS,
-    FitSettings,
-    Trainer,
-    joined,
-    looked_at,
-    through,
-)
+from guided_dip.training import TURNS, FitSettings, Trainer, Trainers, looked_at
 
 
 @dataclass(frozen=True)
@@ -66,11 +59,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Task:
-    """What the next step is: its place in the plan, its data, and how they are turned."""
+    """What the next step is: its place in the plan, its data, and how they are turned.
+
+    `begins` says that the optimisers begin anew with it.
+    """
 
     step: int
     stage: int
-    is_first: bool
+    begins: bool
     pair: Pair
     turns: int
 
@@ -133,15 +129,17 @@ class Fit:
     def _next(self) -> Task:
         """Get ready for the next step, and return what it is."""
         stage_index, is_first = self._place()
-        if self._has_ended():
+        s, restarts = self.settings, self._has_ended()
+        if restarts:
             self._restart()
-        elif is_first and stage_index and self.settings.reset_batchnorm:
+        elif is_first and stage_index and s.reset_batchnorm:
             reset_batchnorm(self.network)
         self._stage = stage_index
-        index, s = self._done, self.settings
+        index = self._done
         pair = self.supervision.pair(stage_index, index)
         k = seeds.derive(s.seed, "turn", index) % TURNS if s.flips_and_turns else 0
-        return Task(index, stage_index, is_first, pair, k)
+        begins = restarts or bool(s.rebuild_optimizer and is_first and stage_index)
+        return Task(index, stage_index, begins, pair, k)
 
     def _has_ended(self) -> bool:
         """Whether a restart has just ended."""
@@ -155,7 +153,6 @@ class Fit:
             self._ended_weights.append(copy.deepcopy(self._shown.state_dict()))
         assert self.fresh is not None, "a plan with restarts needs fresh weights"
         self.network.load_state_dict(self.fresh(self._ends.index(self._done)))
-        self._trainer.begin()
         self._begin()
 
     @property
@@ -229,7 +226,7 @@ class Fit:
         """Note a step that was taken, and return its record."""
         self._update_averages(output)
         self._done += 1
-        return Step(task.step, task.stage, loss.detach(), rate, shown, task.pair.window)
+        return Step(task.step, task.stage, loss, rate, shown, task.pair.window)
 
     def _update_averages(self, output: Tensor) -> None:
         s = self.settings
@@ -351,53 +348,46 @@ class Fit:
         return members.estimate_and_spread()
 
 
-def together(fits: Sequence[Fit], network: nn.Module) -> Iterator[tuple[Step, ...]]:
-    """Take the steps of several fits at once, through one network.
+def together(fits: Sequence[Fit]) -> Iterator[tuple[Step, ...]]:
+    """Take the steps of several fits at once.
+
+    On a CPU their networks are joined in one (`guided_dip.backbones.several`); a GPU takes the
+    steps of all of them at the same time.
 
     Parameters
     ----------
     fits
-        Not begun, and alike: of one plan without restarts, of one operator, and of the same
-        settings but for seeds, without averages or clipped gradients.
-    network
-        Their networks, joined (`guided_dip.backbones.several.join`).
+        Not begun, and alike: of one plan, of one operator, and of the same settings but for seeds,
+        without averages or clipped gradients.
 
     Yields
     ------
     tuple of Step
         One of each fit.
     """
-    return _steps(fits, Trainer(network, fits[0].settings))
+    networks = [fit.network for fit in fits]
+    if next(networks[0].parameters()).is_cuda:
+        return _steps(fits, Trainers([fit._trainer for fit in fits]))
+    return _steps(fits, Trainer(join(networks), fits[0].settings))
 
 
-def _steps(fits: Sequence[Fit], trainer: Trainer) -> Iterator[tuple[Step, ...]]:
+def _steps(fits: Sequence[Fit], trainer: Trainer | Trainers) -> Iterator[tuple[Step, ...]]:
     """Take the steps that are left: the optimisation loop."""
-    lead, s = fits[0], fits[0].settings
+    lead = fits[0]
     while lead.done < lead.plan.steps:
         tasks = [fit._next() for fit in fits]
-        if s.rebuild_optimizer and tasks[0].is_first and tasks[0].stage:
+        if tasks[0].begins:
             trainer.begin()
         rate = trainer.set_rates(lead._progress(), lead.rate_factor)
-        if not trainer.network.training:  # going through all modules costs small networks 1%
-            trainer.network.train()
-        inputs = [task.pair.input for task in tasks]
-        outputs = through(trainer.network, inputs, [task.turns for task in tasks])
-        losses = _losses(lead.operator(outputs), joined([task.pair.target for task in tasks]))
-        trainer.step(losses)
-        outputs = outputs.detach()
-        shown = outputs
-        if s.measure == "after":
-            unturned = [0] * len(inputs)
-            shown = looked_at(trainer.network, inputs, unturned, eval_mode=s.eval_mode)
-        parts = (losses.reshape(-1).unbind(), torch.split(outputs, 1), torch.split(shown, 1))
-        yield tuple(
-            fit._took(task, loss, rate, output, picture)
-            for fit, task, loss, output, picture in zip(fits, tasks, *parts, strict=True)
+        taken = trainer.take(
+            [task.pair.input for task in tasks],
+            [task.pair.target for task in tasks],
+            [task.turns for task in tasks],
+            lead.operator,
         )
-
-
-def _losses(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean squared error of each output of a batch; of one, without axes."""
-    if len(outputs) == 1:
-        return F.mse_loss(outputs, targets)
-    return F.mse_loss(outputs, targets, reduction="none").mean((1, 2, 3))
+        losses = taken.losses.reshape(-1).unbind()
+        pictures = (torch.split(part, 1) for part in (taken.outputs, taken.shown))
+        yield tuple(
+            fit._took(task, loss, rate, output, shown)
+            for fit, task, loss, output, shown in zip(fits, tasks, losses, *pictures, strict=True)
+        )

@@ -32,6 +32,7 @@ def make_optimizers(
     learning_rate: float,
     weight_decay: float = 0.0,
     muon_learning_rate: float = 0.02,
+    capturable: bool = False,
 ) -> list[torch.optim.Optimizer]:
     """Return the optimisers that together train every parameter of a network.
 
@@ -49,11 +50,13 @@ def make_optimizers(
         Of AdamW and Muon, as a multiple of the learning rate.
     muon_learning_rate
         Peak of Muon's.
+    capturable
+        Keep the learning rates on the GPU, so that a graph may take the steps.
     """
     parameters = list(network.parameters())
     optimizers: list[torch.optim.Optimizer] = []
     if name == "adam":
-        optimizers.append(FusedAdam(parameters, lr=learning_rate))
+        optimizers.append(FusedAdam(parameters, lr=learning_rate, capturable=capturable))
     else:
         networks = _networks(network)
         kernels = _kernels(network, networks) if name == "muon" else []
@@ -69,10 +72,16 @@ def make_optimizers(
                 )
             )
         if others:
-            optimizers.append(FusedAdam(others, lr=learning_rate, weight_decay=weight_decay))
+            optimizers.append(
+                FusedAdam(
+                    others, lr=learning_rate, weight_decay=weight_decay, capturable=capturable
+                )
+            )
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["peak"] = group["lr"]
+            if capturable:
+                group["lr"] = torch.tensor(group["lr"], device=parameters[0].device)
     return optimizers
 
 
@@ -107,15 +116,27 @@ class FusedAdam(torch.optim.Adam):
         Learning rate.
     weight_decay
         Share of a weight that a step takes away, as a multiple of `lr`.
+    capturable
+        Whether a CUDA graph may take its steps.
     """
 
     def __init__(
-        self, parameters: Iterable[Tensor], *, lr: float, weight_decay: float = 0.0
+        self,
+        parameters: Iterable[Tensor],
+        *,
+        lr: float,
+        weight_decay: float = 0.0,
+        capturable: bool = False,
     ) -> None:
         self._whole = list(parameters)
         self._flat = [_flattened(whole) for whole in self._whole]
         super().__init__(
-            self._flat, lr=lr, weight_decay=weight_decay, decoupled_weight_decay=True, fused=True
+            self._flat,
+            lr=lr,
+            weight_decay=weight_decay,
+            decoupled_weight_decay=True,
+            fused=True,
+            capturable=capturable,
         )
 
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
@@ -198,7 +219,7 @@ class Muon(torch.optim.Optimizer):
                 each = torch.split(updates, self._networks)
                 for parameter, update in zip(parameters, each, strict=True):
                     parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                    parameter.add_(update.reshape(parameter.shape), alpha=-rate)
+                    _subtract(parameter, update.reshape(parameter.shape), rate)
 
     def _momentum(self, parameter: Tensor, momentum: float) -> Tensor:
         """Move the running mean of the gradients on, and return it one step ahead."""
@@ -210,6 +231,14 @@ class Muon(torch.optim.Optimizer):
         mean: Tensor = state["mean"]
         mean.lerp_(gradient, 1 - momentum)
         return gradient.lerp(mean, momentum)
+
+
+def _subtract(parameter: Tensor, update: Tensor, rate: float | Tensor) -> None:
+    """Move a parameter against an update; by a rate that lies on the GPU, or not."""
+    if isinstance(rate, Tensor):
+        parameter.addcmul_(update, rate, value=-1)
+    else:
+        parameter.add_(update, alpha=-rate)
 
 
 def orthogonalized(matrices: Tensor) -> Tensor:

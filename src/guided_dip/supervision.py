@@ -18,7 +18,10 @@ CVPR 2021).
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import accumulate
 from typing import NamedTuple, Protocol
 
 import torch
@@ -296,6 +299,47 @@ def _cut(image: Tensor, window: Window | None) -> Tensor:
     for dim, span in zip((-2, -1), window, strict=True):
         part = extend(part, dim, 0, max(0, span.stop - image.shape[dim]))
     return part
+
+
+class Ahead:
+    """Another supervision whose next pair is drawn while a GPU is at work on the present one.
+
+    Parameters
+    ----------
+    supervision
+        Whose pairs depend on nothing but the step.
+    plan
+        The steps.
+    """
+
+    def __init__(self, supervision: Supervision, plan: Plan) -> None:
+        self._supervision, self._ends = supervision, tuple(accumulate(s.steps for s in plan))
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="pairs")
+        self._next: tuple[int, Future[Pair]] | None = None
+
+    @property
+    def draws_differ(self) -> bool:
+        """As the other's."""
+        return self._supervision.draws_differ
+
+    def pair(self, stage: int, step: int) -> Pair:
+        """Return the other's pair, and have the next step's drawn."""
+        drawn = self._next
+        if drawn is None or drawn[0] != step:
+            drawn = step, self._thread.submit(self._supervision.pair, stage, step)
+        self._next = None
+        following = bisect_right(self._ends, step + 1)
+        pair = drawn[1].result()
+        if following < len(self._ends):
+            self._next = (
+                step + 1,
+                self._thread.submit(self._supervision.pair, following, step + 1),
+            )
+        return pair
+
+    def final_input(self, stage: int, draw: int, window: Window | None = None) -> Tensor:
+        """Return the other's input."""
+        return self._supervision.final_input(stage, draw, window)
 
 
 class Measured:

@@ -6,11 +6,14 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from guided_dip.graphs import replay_of
+from guided_dip.operators import Operator
 from guided_dip.optimizers import make_optimizers
 
 WARM_UP = 0.1  # of the run, under the linear schedule
@@ -84,6 +87,17 @@ def joined(images: Sequence[Tensor]) -> Tensor:
     return images[0] if len(images) == 1 else torch.cat(tuple(images))
 
 
+class Taken(NamedTuple):
+    """What a step gives: a loss for each network, (B,) or without axes, and (B, C, H, W) pictures.
+
+    `shown` is what is measured: `outputs`, or what comes out after the step.
+    """
+
+    losses: Tensor
+    outputs: Tensor
+    shown: Tensor
+
+
 class Trainer:
     """A network, or several as one, and the optimisers that train it.
 
@@ -105,6 +119,7 @@ class Trainer:
     def __init__(self, network: nn.Module, settings: FitSettings) -> None:
         self.network, self._settings = network, settings
         self.weights = list(network.parameters())
+        self._replay = replay_of(network)
         self.begin()
 
     def begin(self) -> None:
@@ -116,7 +131,10 @@ class Trainer:
             learning_rate=s.learning_rate,
             weight_decay=s.weight_decay,
             muon_learning_rate=s.muon_learning_rate,
+            capturable=self._replay is not None,
         )
+        if self._replay is not None:
+            self._replay.forget()
 
     def set_rates(self, progress: float, factor: float) -> float:
         """Set the learning rates of a step, and return that of everything but Muon.
@@ -135,8 +153,83 @@ class Trainer:
 
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = rate(group["peak"])
+                if isinstance(group["lr"], Tensor):  # which a graph reads where it lies
+                    group["lr"].fill_(rate(group["peak"]))
+                else:
+                    group["lr"] = rate(group["peak"])
         return rate(self._settings.learning_rate)
+
+    def take(
+        self,
+        inputs: Sequence[Tensor],
+        targets: Sequence[Tensor],
+        turns: Sequence[int],
+        operator: Operator,
+    ) -> Taken:
+        """Take a step: fit the outputs to their targets.
+
+        Parameters
+        ----------
+        inputs : (1, Cin, H, W) each
+            What goes in: one, or one for each of the networks in this one.
+        targets : (1, C, H, W) each
+            What the operator is to make of the outputs.
+        turns
+            How each is turned in the network.
+        operator
+            Forward operator.
+        """
+        self.fork()
+        taken = self.launch(inputs, targets, turns, operator)
+        self.wait()
+        return taken
+
+    def fork(self) -> None:
+        """Have a step wait for what was asked for before; on a GPU, where it has its own stream."""
+        if self._replay is not None:
+            self._replay.fork()
+
+    def launch(
+        self,
+        inputs: Sequence[Tensor],
+        targets: Sequence[Tensor],
+        turns: Sequence[int],
+        operator: Operator,
+    ) -> Taken:
+        """Take a step between `fork` and `wait`; arguments and result are those of `take`."""
+        if self._replay is None:
+            return self._taken(inputs, targets, turns, operator)
+        count = len(inputs)
+
+        def work(*tensors: Tensor) -> Taken:
+            return self._taken(tensors[:count], tensors[count:], turns, operator)
+
+        return Taken(*self._replay(work, (*inputs, *targets), tuple(turns)))
+
+    def wait(self) -> None:
+        """Have what is asked for from now on wait for the step."""
+        if self._replay is not None:
+            self._replay.wait()
+
+    def _taken(
+        self,
+        inputs: Sequence[Tensor],
+        targets: Sequence[Tensor],
+        turns: Sequence[int],
+        operator: Operator,
+    ) -> Taken:
+        s = self._settings
+        if not self.network.training:  # going through all modules costs small networks 1%
+            self.network.train()
+        outputs = through(self.network, inputs, turns)
+        losses = _losses(operator(outputs), joined(targets))
+        self.step(losses)
+        outputs, losses = outputs.detach(), losses.detach()
+        if s.measure == "before":
+            return Taken(losses, outputs, outputs)
+        unturned = [0] * len(inputs)
+        shown = looked_at(self.network, inputs, unturned, eval_mode=s.eval_mode)
+        return Taken(losses, outputs, shown)
 
     def step(self, losses: Tensor) -> None:
         """Move the weights, so that each loss falls.
@@ -154,6 +247,55 @@ class Trainer:
             nn.utils.clip_grad_norm_(self.weights, self._settings.clip_gradients)
         for optimizer in self.optimizers:
             optimizer.step()
+
+
+class Trainers:
+    """Trainers of networks on a GPU, whose steps it takes at the same time.
+
+    Parameters
+    ----------
+    each
+        One for each network.
+    """
+
+    def __init__(self, each: Sequence[Trainer]) -> None:
+        self._each = each
+
+    def begin(self) -> None:
+        """Begin with optimisers that know nothing yet."""
+        for trainer in self._each:
+            trainer.begin()
+
+    def set_rates(self, progress: float, factor: float) -> float:
+        """Set the learning rates of a step, and return that of everything but Muon."""
+        rates = [trainer.set_rates(progress, factor) for trainer in self._each]
+        return rates[0]
+
+    def take(
+        self,
+        inputs: Sequence[Tensor],
+        targets: Sequence[Tensor],
+        turns: Sequence[int],
+        operator: Operator,
+    ) -> Taken:
+        """Take a step of each; arguments and result are those of `Trainer.take`."""
+        for trainer in self._each:
+            trainer.fork()
+        taken = [
+            trainer.launch([given], [target], [k], operator)
+            for trainer, given, target, k in zip(self._each, inputs, targets, turns, strict=True)
+        ]
+        for trainer in self._each:
+            trainer.wait()
+        losses, outputs, shown = zip(*taken, strict=True)
+        return Taken(torch.stack(losses), joined(outputs), joined(shown))
+
+
+def _losses(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean squared error of each output of a batch; of one, without axes."""
+    if len(outputs) == 1:
+        return F.mse_loss(outputs, targets)
+    return F.mse_loss(outputs, targets, reduction="none").mean((1, 2, 3))
 
 
 def through(network: nn.Module, inputs: Sequence[Tensor], turns: Sequence[int]) -> Tensor:

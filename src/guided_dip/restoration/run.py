@@ -338,8 +338,11 @@ class Restoration:
         settings = FitSettings(
             **{name: getattr(c, name) for name in FitSettings.__dataclass_fields__}
         )
-        engine = Engine(self._network(y.shape[1]), device, c.precision)
+        known = c.backbone in backbones.BACKBONES
+        engine = Engine(self._network(y.shape[1]), device, c.precision, replayable=known)
         supervision = self._supervision(y, plan)
+        if device.type == "cuda":
+            supervision = supervisions.Ahead(supervision, plan)
 
         def fresh(restart: int) -> dict[str, Any]:
             network = self._network(y.shape[1], restart)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from guided_dip import backbones
-from guided_dip.backbones.several import join
 from guided_dip.errors import InputError
 from guided_dip.fit import together
 from guided_dip.memory import peak_memory
@@ -48,9 +47,8 @@ def run_together(
         raise InputError(f"these runs cannot be computed together: {reason}")
     with lead.at_work():
         courses = [restoration.begin() for restoration in restorations]
-        fits = [course.fit for course in courses]
         well = set(range(len(courses)))
-        for steps in together(fits, join([fit.network for fit in fits])):
+        for steps in together([course.fit for course in courses]):
             for k, step in enumerate(steps):
                 if k in well and not restorations[k].take(courses[k], step):
                     well.remove(k)
@@ -81,7 +79,6 @@ def why_apart(restorations: Sequence[Restoration]) -> str | None:
         return "they differ in more than their seeds and what is seen in their pictures"
     reasons = {
         "there are no steps to take": not lead.plan.steps,
-        "restarts follow on one another": lead.plan.restarts > 1,
         "a fit that may stop is watched by itself": c.stopping != "none",
         "averages belong to one fit": bool(c.weight_average or c.output_average),
         "gradients are clipped for a fit by itself": c.clip_gradients is not None,

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from guided_dip.backbones.several import join
 from guided_dip.config import make_config
 from guided_dip.errors import InputError
 from guided_dip.fit import together
@@ -213,7 +212,7 @@ def _ours(restoration: Restoration, stage: Stage, runs: int) -> Callable[[], obj
     if reason:
         raise InputError(f"{restoration.config.backbone} cannot be timed together: {reason}")
     fits = [one.stage_fit(stage, 10**6) for one in each]
-    steps = together(fits, join([fit.network for fit in fits]))
+    steps = together(fits)
     return lambda: next(steps)
 
 
