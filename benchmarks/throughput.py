@@ -4,9 +4,9 @@
                                     [--device cuda] [--rounds 2] [-o throughput.jsonl]
 
 The pictures of the folder are cut to their middle 256x256 pixels, get noise of sigma 25, which is
-told, and are restored as `guided_dip.restore` does it: preparing, fitting and scoring are in the
-time, reading files is not. As many as fit are taken at once, with seeds of their own where there
-are fewer pictures than that. The first round warms up and does not count. A JSON line each.
+told, and are restored as `guided_dip.restore` does it: preparing and fitting are in the time,
+reading files and scoring are not. Where there are fewer pictures than are to be taken together, they
+are taken again with other noise. The first round warms up and does not count. A JSON line each.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ def restore_all(
     images: list[NDArray[np.float32]], effort: str, device: str, rounds: int
 ) -> dict[str, Any]:
     """Restore pictures together again and again; return the times and what came of it."""
+    from skimage.metrics import peak_signal_noise_ratio
+
     from guided_dip.config import make_config
     from guided_dip.noise import add_gaussian_noise
     from guided_dip.restoration import prepare, run_together
@@ -51,10 +53,12 @@ def restore_all(
             seed = round_ * len(images) + k
             noisy = add_gaussian_noise(clean, 25 / 255, seed=seed).astype(np.float32)
             settings = {"noise": "gaussian:25", "seed": seed, "device": device, "effort": effort}
-            prepared.append(prepare(noisy, make_config(settings), clean=clean))
+            prepared.append(prepare(noisy, make_config(settings)))
         results = [prepared[0].run()] if len(images) == 1 else run_together(prepared)
         times.append(time.perf_counter() - before)
-        psnr += [result.scores.psnr for result in results if result and result.scores]
+        for clean, result in zip(images, results, strict=True):
+            if result is not None:
+                psnr.append(peak_signal_noise_ratio(clean, result.image, data_range=1))
     each = float(np.median(times[1:])) / len(images)
     return {
         "effort": effort,

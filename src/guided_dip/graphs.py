@@ -7,7 +7,9 @@ fit has a stream of its own, so that the GPU works on several fits at the same t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+import gc
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -93,12 +95,25 @@ class Replay:
         places, graph = [given.clone() for given in inputs], torch.cuda.CUDAGraph()
         # Other threads may ask for what they like meanwhile. All graphs of a fit share their
         # memory, as what one leaves there the next does not need.
-        graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
-        try:
-            outputs = work(*places)
-        finally:
-            graph.capture_end()
+        with _garbage_kept():
+            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+            try:
+                outputs = work(*places)
+            finally:
+                graph.capture_end()
         return Graph(graph, places, outputs)
+
+
+@contextmanager
+def _garbage_kept() -> Iterator[None]:
+    """Keep Python from deleting old graphs meanwhile, which would end the recording."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def replay_of(network: nn.Module) -> Replay | None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from guided_dip.graphs import replay_of
-from guided_dip.operators import Operator
+from guided_dip.operators import Operator, identity
 from guided_dip.optimizers import make_optimizers
 
 WARM_UP = 0.1  # of the run, under the linear schedule
@@ -56,6 +56,18 @@ def unturn(image: Tensor, k: int) -> Tensor:
     if k % 4:
         image = torch.rot90(image, -(k % 4), (-2, -1))
     return image.flip(-1) if k >= 4 else image
+
+
+def turned(images: Sequence[Tensor], turns: Sequence[int]) -> list[Tensor]:
+    """Turn each image its own way."""
+    return [turn(image, k) for image, k in zip(images, turns, strict=True)]
+
+
+def unturned(batch: Tensor, turns: Sequence[int]) -> Tensor:
+    """Undo `turned` in a batch of images."""
+    if len(turns) == 1 or not any(turns):
+        return unturn(batch, turns[0])
+    return joined([unturn(x, k) for x, k in zip(torch.split(batch, 1), turns, strict=True)])
 
 
 def learning_rate_at(schedule: str, peak: float, progress: float) -> float:
@@ -199,12 +211,21 @@ class Trainer:
         """Take a step between `fork` and `wait`; arguments and result are those of `take`."""
         if self._replay is None:
             return self._taken(inputs, targets, turns, operator)
-        count = len(inputs)
+        count, asked = len(inputs), tuple(turns)
+        # One recording serves all turns, where nothing in a step knows which way is up.
+        outside = operator is identity and self._settings.measure == "before"
+        if outside:
+            inputs, targets = turned(inputs, turns), turned(targets, turns)
+            turns = [0] * count
 
         def work(*tensors: Tensor) -> Taken:
             return self._taken(tensors[:count], tensors[count:], turns, operator)
 
-        return Taken(*self._replay(work, (*inputs, *targets), tuple(turns)))
+        taken = Taken(*self._replay(work, (*inputs, *targets), tuple(turns)))
+        if not outside:
+            return taken
+        upright = unturned(taken.outputs, asked)
+        return Taken(taken.losses, upright, upright)
 
     def wait(self) -> None:
         """Have what is asked for from now on wait for the step."""
@@ -227,8 +248,8 @@ class Trainer:
         outputs, losses = outputs.detach(), losses.detach()
         if s.measure == "before":
             return Taken(losses, outputs, outputs)
-        unturned = [0] * len(inputs)
-        shown = looked_at(self.network, inputs, unturned, eval_mode=s.eval_mode)
+        upright = [0] * len(inputs)
+        shown = looked_at(self.network, inputs, upright, eval_mode=s.eval_mode)
         return Taken(losses, outputs, shown)
 
     def step(self, losses: Tensor) -> None:
@@ -314,10 +335,7 @@ def through(network: nn.Module, inputs: Sequence[Tensor], turns: Sequence[int]) 
     -------
     (B, C, H, W)
     """
-    output: Tensor = network(joined([turn(x, k) for x, k in zip(inputs, turns, strict=True)]))
-    if len(inputs) == 1 or not any(turns):
-        return unturn(output, turns[0])
-    return joined([unturn(x, k) for x, k in zip(torch.split(output, 1), turns, strict=True)])
+    return unturned(network(joined(turned(inputs, turns))), turns)
 
 
 @torch.no_grad()
