@@ -1,12 +1,13 @@
 """Pictures an hour, one at a time and several together.
 
     python benchmarks/throughput.py FOLDER [--efforts fast,balanced] [--together 1,4,16]
-                                    [--device cuda] [--rounds 2] [-o throughput.jsonl]
+                                    [--device cuda] [--rounds 2] [--by-step] [-o throughput.jsonl]
 
 The pictures of the folder are cut to their middle 256x256 pixels, get noise of sigma 25, which is
 told, and are restored as `guided_dip.restore` does it: preparing and fitting are in the time,
-reading files and scoring are not. Where there are fewer pictures than are to be taken together, they
-are taken again with other noise. The first round warms up and does not count. A JSON line each.
+reading files and scoring are not. Where there are fewer pictures than are to be taken together,
+they are taken again with other noise. The first round warms up and does not count. `--by-step` has a GPU
+asked for each kernel of each step, as without graphs. A JSON line each.
 """
 
 from __future__ import annotations
@@ -81,13 +82,19 @@ def main() -> None:
     parser.add_argument("--together", default="1,4,16")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--by-step", action="store_true")
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
-    found = pictures(args.folder)
+    if args.by_step:
+        from guided_dip import training
+
+        training.replay_of = lambda _network: None  # type: ignore[assignment]
+    clean = pictures(args.folder)
     for effort in args.efforts.split(","):
         for count in map(int, args.together.split(",")):
-            images = list(islice(cycle(found), count))
-            line = json.dumps(restore_all(images, effort, args.device, args.rounds))
+            images = list(islice(cycle(clean), count))
+            found = restore_all(images, effort, args.device, args.rounds)
+            line = json.dumps(found | {"by_step": args.by_step})
             print(line, flush=True)
             if args.output is not None:
                 with args.output.open("a", encoding="utf-8") as lines:

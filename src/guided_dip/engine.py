@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from guided_dip.backbones.bfloat16 import InBfloat16
 from guided_dip.errors import InputError, choices
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -101,13 +102,29 @@ class Engine(nn.Module):
         self.network: nn.Module = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._device_type = device.type
         self._autocast = precision == "bfloat16"
+        self._few_calls = self._autocast and replayable and device.type == "cuda"
+        self._in_bfloat16: InBfloat16 | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the network: (1, Cin, H, W) float32 to (1, C, H, W) float32."""
         x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self._device_type, dtype=torch.bfloat16, enabled=self._autocast):
-            output: Tensor = self.network(x)
+            output: Tensor = self._running(x)
         return output.float()
+
+    @property
+    def _running(self) -> nn.Module | InBfloat16:
+        if not self._few_calls:
+            return self.network
+        if self._in_bfloat16 is None:
+            self._in_bfloat16 = InBfloat16(self.network)
+        return self._in_bfloat16
+
+    @property
+    def layers(self) -> Iterator[nn.Module]:
+        """The modules that run."""
+        running = self._running
+        return (running.layers if isinstance(running, InBfloat16) else running).modules()
 
 
 def to_tensor(pixels: NDArray[np.float32], device: torch.device) -> Tensor:

@@ -40,11 +40,11 @@ class Replay:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        self._pool = torch.cuda.graph_pool_handle()
         self.forget()
 
     def forget(self) -> None:
         """Forget all recordings, as what they read no longer lies where it was."""
+        self._pool = torch.cuda.graph_pool_handle()
         self._warm: set[Hashable] = set()
         self._graphs: dict[Hashable, Graph] = {}
 

@@ -205,40 +205,41 @@ class Muon(torch.optim.Optimizer):
         """Take a step; there is no use for a closure."""
         assert closure is None, "the loss is computed before the step"
         for group in self.param_groups:
-            shapes: dict[tuple[int, int], list[Tensor]] = defaultdict(list)
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    rows = parameter.shape[0]
-                    columns = parameter.numel() // rows
-                    shapes[rows // self._networks, columns].append(parameter)
+            moved = [parameter for parameter in group["params"] if parameter.grad is not None]
+            ahead = self._momentum(moved, group["momentum"])
+            shapes: dict[tuple[int, int], list[int]] = defaultdict(list)
+            for k, parameter in enumerate(moved):
+                rows = parameter.shape[0]
+                shapes[rows // self._networks, parameter.numel() // rows].append(k)
+            torch._foreach_mul_(moved, 1 - group["lr"] * group["weight_decay"])
             # Kernels of one shape are orthogonalised together: small products cost mostly calls.
-            for (rows, columns), parameters in shapes.items():
-                ahead = torch.stack([self._momentum(p, group["momentum"]) for p in parameters])
-                updates = orthogonalized(ahead.reshape(-1, rows, columns))
+            for (rows, columns), numbers in shapes.items():
+                matrices = torch.stack([ahead[k] for k in numbers]).reshape(-1, rows, columns)
+                each = torch.split(orthogonalized(matrices), self._networks)
+                updates = [
+                    part.reshape(moved[k].shape) for k, part in zip(numbers, each, strict=True)
+                ]
                 rate = group["lr"] * max(1.0, rows / columns) ** 0.5
-                each = torch.split(updates, self._networks)
-                for parameter, update in zip(parameters, each, strict=True):
-                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                    _subtract(parameter, update.reshape(parameter.shape), rate)
+                _subtract([moved[k] for k in numbers], updates, rate)
 
-    def _momentum(self, parameter: Tensor, momentum: float) -> Tensor:
-        """Move the running mean of the gradients on, and return it one step ahead."""
-        gradient = parameter.grad
-        assert gradient is not None, "only parameters with gradients are moved"
-        state = self.state[parameter]
-        if "mean" not in state:
-            state["mean"] = torch.zeros_like(gradient)
-        mean: Tensor = state["mean"]
-        mean.lerp_(gradient, 1 - momentum)
-        return gradient.lerp(mean, momentum)
+    def _momentum(self, parameters: list[Tensor], momentum: float) -> tuple[Tensor, ...]:
+        """Move the running means of the gradients on, and return them one step ahead."""
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            if "mean" not in self.state[parameter]:
+                self.state[parameter]["mean"] = torch.zeros_like(gradient)
+        means = [self.state[parameter]["mean"] for parameter in parameters]
+        torch._foreach_lerp_(means, gradients, 1 - momentum)
+        return torch._foreach_lerp(gradients, means, momentum)
 
 
-def _subtract(parameter: Tensor, update: Tensor, rate: float | Tensor) -> None:
-    """Move a parameter against an update; by a rate that lies on the GPU, or not."""
+def _subtract(parameters: list[Tensor], updates: list[Tensor], rate: float | Tensor) -> None:
+    """Move parameters against their updates; by a rate that lies on the GPU, or not."""
     if isinstance(rate, Tensor):
-        parameter.addcmul_(update, rate, value=-1)
+        torch._foreach_mul_(updates, rate)
+        torch._foreach_sub_(parameters, updates)
     else:
-        parameter.add_(update, alpha=-rate)
+        torch._foreach_add_(parameters, updates, alpha=-rate)
 
 
 def orthogonalized(matrices: Tensor) -> Tensor:

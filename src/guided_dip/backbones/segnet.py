@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from guided_dip.backbones.blocks import check_input, whole_number, whole_numbers
 
@@ -57,8 +58,8 @@ def gather(x: Tensor, code: Tensor) -> Tensor:
     Tensor
         (B, C, H, W).
     """
-    if x.is_cuda:  # where a call takes longer than what it does
-        return (_windows(x) * _named(code)).sum((3, 5))
+    if x.is_cuda:
+        return (_windows(x) * code).sum((3, 5))
     first, second, third, fourth = quarters(x)
     taken = torch.where(code == 1, second, first)
     taken = torch.where(code == 2, third, taken)
@@ -86,7 +87,7 @@ def scatter(v: Tensor, code: Tensor) -> Tensor:
     size = (batch, channels, 2 * height, 2 * width)
     x = torch.empty(size, dtype=v.dtype, device=v.device, memory_format=layout)
     if x.is_cuda:
-        torch.mul(v[..., None, :, None], _named(code), out=_windows(x))
+        torch.mul(v[..., None, :, None], code, out=_windows(x))
         return x
     for place, quarter in enumerate(quarters(x)):
         quarter.copy_(v * (code == place))
@@ -99,15 +100,25 @@ def _windows(x: Tensor) -> Tensor:
     return x.view(batch, channels, height // 2, 2, width // 2, 2)
 
 
-def _named(code: Tensor) -> Tensor:
-    """Tell for each pixel of all windows whether `code` names it: (B, C, H, 2, W, 2) bool."""
-    places = torch.arange(4, dtype=torch.uint8, device=code.device).view(2, 1, 2)
-    return code[..., None, :, None] == places
+def _pooled_on_gpu(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Pool by few calls, as those take longer on a GPU than what they do.
+
+    The code tells there of each pixel whether it is the maximum: (B, C, H, 2, W, 2) bool.
+    """
+    pooled, places = F.max_pool2d(x, 2, return_indices=True)
+    height, width = x.shape[2:]
+    pixels = torch.arange(height * width, device=x.device).view(height // 2, 2, width // 2, 2)
+    return pooled, places[..., None, :, None] == pixels
 
 
 class _Pool(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+        if x.is_cuda:
+            pooled, code = _pooled_on_gpu(x)
+            ctx.save_for_backward(code)
+            ctx.mark_non_differentiable(code)
+            return pooled, code
         first, second, third, fourth = quarters(x)
         pooled = torch.maximum(torch.maximum(first, second), torch.maximum(third, fourth))
         # The number of places passed over before the first maximum.

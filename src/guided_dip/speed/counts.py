@@ -23,6 +23,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from guided_dip.engine import Engine
 from guided_dip.fit import Fit
 from guided_dip.speed.machine import Machine
 
@@ -108,7 +109,8 @@ def watched(network: nn.Module) -> Iterator[Seen]:
     def passed(*_: Any) -> None:
         seen.forwards += 1
 
-    leaves = [module for module in network.modules() if not list(module.children())]
+    modules = network.layers if isinstance(network, Engine) else network.modules()
+    leaves = [module for module in modules if not list(module.children())]
     hooks = [leaf.register_forward_hook(note) for leaf in leaves]
     hooks.append(network.register_forward_hook(passed))
     try:
