@@ -6,8 +6,8 @@
 The pictures of the folder are cut to their middle 256x256 pixels, get noise of sigma 25, which is
 told, and are restored as `guided_dip.restore` does it: preparing and fitting are in the time,
 reading files and scoring are not. Where there are fewer pictures than are to be taken together,
-they are taken again with other noise. The first round warms up and does not count. `--by-step` has a GPU
-asked for each kernel of each step, as without graphs. A JSON line each.
+they are taken again with other noise. The first round warms up and does not count. `--by-step` has
+a GPU asked for each kernel of each step, as without graphs. A JSON line each.
 """
 
 from __future__ import annotations

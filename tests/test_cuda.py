@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from guided_dip import backbones
+from guided_dip.backbones import segnet
+from guided_dip.backbones.bfloat16 import InBfloat16
 from guided_dip.config import make_config
+from guided_dip.engine import Engine
 from guided_dip.graphs import Replay
 from guided_dip.restoration import Checkpoint, prepare, run_together
 
@@ -66,6 +70,8 @@ SETTINGS = [
     ("segnet", "author", {"count": 4, "resize": 32}),
     ("skip", None, {"supervision": "observation"}),
     ("deep-decoder", None, {"supervision": "observation"}),
+    ("segnet", "report", {"count": 4, "precision": "bfloat16"}),
+    ("normfree", None, {"precision": "bfloat16"}),
 ]
 
 
@@ -147,3 +153,39 @@ def test_networks_of_ones_own_run_step_by_step(plays):
     result = prepare(picture(), make_config({**FINE, **given})).run()
     assert np.isfinite(result.image).all()
     assert plays == {"recorded": 0, "replayed": 0}
+
+
+def test_pooling_on_a_gpu_is_that_on_a_cpu():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randint(0, 3, (1, 8, 12, 20), generator=generator).float()  # with many ties
+    x = x.contiguous(memory_format=torch.channels_last)
+    v = torch.randn(1, 8, 6, 10, generator=generator)
+    found = []
+    for device in ("cpu", "cuda"):
+        given, values = x.to(device).requires_grad_(), v.to(device).requires_grad_()
+        pooled, code = segnet.pool(given)
+        back = segnet.unpool(values, code)
+        ((pooled * pooled).sum() + (back * given.detach()).sum()).backward()
+        found.append([t.detach().cpu() for t in (pooled, back, given.grad, values.grad)])
+    for mine, theirs in zip(*found, strict=True):
+        assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize("name", backbones.BACKBONES)
+def test_few_calls_in_bfloat16_are_autocast_s(name):
+    cuda = torch.device("cuda")
+    z = backbones.network_input(
+        backbones.find(name), 3, (32, 64), torch.Generator().manual_seed(0)
+    ).to(cuda)
+    found = []
+    for replayable in (True, False):
+        torch.manual_seed(0)
+        network = backbones.build(name, 3, options=OPTIONS[name])
+        engine = Engine(network, cuda, "bfloat16", replayable=replayable)
+        output = engine(z)
+        assert isinstance(engine._running, InBfloat16) == replayable
+        (output**2).mean().backward()
+        found.append([output, *(weight.grad for weight in engine.parameters())])
+    for mine, theirs in zip(*found, strict=True):
+        scale = float(theirs.abs().max()) or 1.0
+        torch.testing.assert_close(mine, theirs, rtol=0.05, atol=0.02 * scale)

@@ -206,6 +206,8 @@ class Muon(torch.optim.Optimizer):
         assert closure is None, "the loss is computed before the step"
         for group in self.param_groups:
             moved = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if not moved:
+                continue
             ahead = self._momentum(moved, group["momentum"])
             shapes: dict[tuple[int, int], list[int]] = defaultdict(list)
             for k, parameter in enumerate(moved):
