@@ -144,8 +144,9 @@ def test_a_fit_that_diverges_goes_back_and_records_anew(monkeypatch, plays):
     result = one.run()
     assert result.rollbacks == (25,)
     assert plays["recorded"] > seen[0]
-    assert result.records[-1].loss < result.records[0].loss
-    assert np.isfinite(result.image).all()
+    monkeypatch.undo()
+    straight = restoration(steps=40, restarts=1).run()
+    assert np.abs(result.image - straight.image).max() < 0.1
 
 
 def test_networks_of_ones_own_run_step_by_step(plays):
@@ -162,7 +163,7 @@ def test_pooling_on_a_gpu_is_that_on_a_cpu():
     v = torch.randn(1, 8, 6, 10, generator=generator)
     found = []
     for device in ("cpu", "cuda"):
-        given, values = x.to(device).requires_grad_(), v.to(device).requires_grad_()
+        given, values = (t.clone().to(device).detach().requires_grad_() for t in (x, v))
         pooled, code = segnet.pool(given)
         back = segnet.unpool(values, code)
         ((pooled * pooled).sum() + (back * given.detach()).sum()).backward()
@@ -185,7 +186,10 @@ def test_few_calls_in_bfloat16_are_autocast_s(name):
         output = engine(z)
         assert isinstance(engine._running, InBfloat16) == replayable
         (output**2).mean().backward()
-        found.append([output, *(weight.grad for weight in engine.parameters())])
-    for mine, theirs in zip(*found, strict=True):
-        scale = float(theirs.abs().max()) or 1.0
-        torch.testing.assert_close(mine, theirs, rtol=0.05, atol=0.02 * scale)
+        found.append([output.detach(), *(weight.grad for weight in engine.parameters())])
+    torch.testing.assert_close(found[0][0], found[1][0], rtol=0.05, atol=0.02)
+    # Gradients of biases that a batch norm takes away again are nothing but rounding.
+    largest = max(float(gradient.abs().max()) for gradient in found[1][1:])
+    for mine, theirs in zip(found[0][1:], found[1][1:], strict=True):
+        scale = max(float(theirs.abs().max()), largest / 20)
+        torch.testing.assert_close(mine, theirs, rtol=0.1, atol=0.05 * scale)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import NamedTuple
 
 import torch
@@ -52,12 +52,16 @@ class Replay:
         """Have the work wait for what was asked for before."""
         self._stream.wait_stream(torch.cuda.current_stream(self._device))
 
+    def on_stream(self) -> AbstractContextManager[None]:
+        """Have what is asked for done on the work's own stream, for a while."""
+        return torch.cuda.stream(self._stream)
+
     def wait(self) -> None:
         """Have what is asked for from now on wait for the work."""
         torch.cuda.current_stream(self._device).wait_stream(self._stream)
 
     def __call__(self, work: Work, inputs: Sequence[Tensor], key: Hashable) -> Sequence[Tensor]:
-        """Carry out some work, between `fork` and `wait`.
+        """Carry out some work, between `fork` and `wait` and `on_stream`.
 
         For the first time on inputs of some shapes it is only done, so that libraries choose their
         kernels and whatever is allocated once is there; from the second on it is recorded.
@@ -77,19 +81,18 @@ class Replay:
             The outputs.
         """
         shapes = tuple(given.shape for given in inputs)
-        with torch.cuda.stream(self._stream):
-            if shapes not in self._warm:
-                self._warm.add(shapes)
-                return work(*inputs)
-            graph = self._graphs.get((shapes, key))
-            if graph is None:
-                graph = self._graphs[shapes, key] = self._recorded(work, inputs)
-            for place, given in zip(graph.inputs, inputs, strict=True):
-                place.copy_(given)
-            graph.graph.replay()
-            # The next replay writes to the same places. A tensor that comes twice is copied once.
-            copies = {id(output): output.clone() for output in graph.outputs}
-            return [copies[id(output)] for output in graph.outputs]
+        if shapes not in self._warm:
+            self._warm.add(shapes)
+            return work(*inputs)
+        graph = self._graphs.get((shapes, key))
+        if graph is None:
+            graph = self._graphs[shapes, key] = self._recorded(work, inputs)
+        for place, given in zip(graph.inputs, inputs, strict=True):
+            place.copy_(given)
+        graph.graph.replay()
+        # The next replay writes to the same places. A tensor that comes twice is copied once.
+        copies = {id(output): output.clone() for output in graph.outputs}
+        return [copies[id(output)] for output in graph.outputs]
 
     def _recorded(self, work: Work, inputs: Sequence[Tensor]) -> Graph:
         places, graph = [given.clone() for given in inputs], torch.cuda.CUDAGraph()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from guided_dip.graphs import replay_of
+from guided_dip.graphs import Replay, replay_of
 from guided_dip.operators import Operator, identity
 from guided_dip.optimizers import make_optimizers
 
@@ -211,7 +211,18 @@ class Trainer:
         """Take a step between `fork` and `wait`; arguments and result are those of `take`."""
         if self._replay is None:
             return self._taken(inputs, targets, turns, operator)
-        count, asked = len(inputs), tuple(turns)
+        with self._replay.on_stream():
+            return self._replayed(self._replay, inputs, targets, turns, operator)
+
+    def _replayed(
+        self,
+        replay: Replay,
+        inputs: Sequence[Tensor],
+        targets: Sequence[Tensor],
+        turns: Sequence[int],
+        operator: Operator,
+    ) -> Taken:
+        count, asked = len(inputs), turns
         # One recording serves all turns, where nothing in a step knows which way is up.
         outside = operator is identity and self._settings.measure == "before"
         if outside:
@@ -221,7 +232,7 @@ class Trainer:
         def work(*tensors: Tensor) -> Taken:
             return self._taken(tensors[:count], tensors[count:], turns, operator)
 
-        taken = Taken(*self._replay(work, (*inputs, *targets), tuple(turns)))
+        taken = Taken(*replay(work, (*inputs, *targets), tuple(turns)))
         if not outside:
             return taken
         upright = unturned(taken.outputs, asked)
