@@ -10,7 +10,7 @@ from guided_dip.backbones.bfloat16 import InBfloat16
 from guided_dip.config import make_config
 from guided_dip.engine import Engine
 from guided_dip.graphs import Replay
-from guided_dip.restoration import Checkpoint, prepare, run_together
+from guided_dip.restoration import Checkpoint, Restoration, prepare, run_together
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no NVIDIA GPU")
 
@@ -131,22 +131,23 @@ def test_a_run_goes_on_from_a_checkpoint(plays):
 
 
 def test_a_fit_that_diverges_goes_back_and_records_anew(monkeypatch, plays):
-    one = restoration(steps=40, restarts=1)
-    diverged, seen = type(one)._has_diverged, []
+    usual, seen = Restoration._has_diverged, []
 
     def once(self, course, loss):
         if len(course.records) == 25 and not seen:
             seen.append(plays["recorded"])
             return True
-        return diverged(self, course, loss)
+        return usual(self, course, loss)
 
-    monkeypatch.setattr(type(one), "_has_diverged", once)
-    result = one.run()
+    monkeypatch.setattr(Restoration, "_has_diverged", once)
+    result = restoration(steps=40, restarts=1).run()
     assert result.rollbacks == (25,)
     assert plays["recorded"] > seen[0]
-    monkeypatch.undo()
-    straight = restoration(steps=40, restarts=1).run()
-    assert np.abs(result.image - straight.image).max() < 0.1
+    seen.clear()
+    eager(monkeypatch)
+    alone = restoration(steps=40, restarts=1).run()
+    assert alone.rollbacks == (25,)
+    assert np.abs(result.image - alone.image).mean() < 0.02
 
 
 def test_networks_of_ones_own_run_step_by_step(plays):
@@ -187,9 +188,5 @@ def test_few_calls_in_bfloat16_are_autocast_s(name):
         assert isinstance(engine._running, InBfloat16) == replayable
         (output**2).mean().backward()
         found.append([output.detach(), *(weight.grad for weight in engine.parameters())])
-    torch.testing.assert_close(found[0][0], found[1][0], rtol=0.05, atol=0.02)
-    # Gradients of biases that a batch norm takes away again are nothing but rounding.
-    largest = max(float(gradient.abs().max()) for gradient in found[1][1:])
-    for mine, theirs in zip(found[0][1:], found[1][1:], strict=True):
-        scale = max(float(theirs.abs().max()), largest / 20)
-        torch.testing.assert_close(mine, theirs, rtol=0.1, atol=0.05 * scale)
+    ours, autocast = (torch.cat([part.flatten() for part in parts]) for parts in found)
+    assert float((ours - autocast).norm()) < 0.1 * float(autocast.norm())
