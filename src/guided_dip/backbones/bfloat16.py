@@ -2,21 +2,18 @@
 
 Autocast casts each weight and each gradient by a call of its own. Here all weights are cast at
 once, and all gradients, with the same results. While the gradient of a layer's input is handed on
-to the layer before, those of its weights are computed on streams beside: on small pictures none of
-them fills a GPU. Batch norms compute in float32, for which cuDNN has a kernel that does all at
-once.
+to the layer before, those of its weights are computed on a stream beside: on small pictures neither
+fills a GPU.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 KINDS = (nn.Conv2d, nn.ConvTranspose2d)
 SMALL = 2**17  # pixels; a larger picture fills a GPU, and what the gradients need takes memory
@@ -47,8 +44,7 @@ class InBfloat16:
                 self._take(layer, mine)
             elif [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]:
                 parent, _, leaf = name.rpartition(".")
-                mine = Normalisation(layer) if isinstance(layer, nn.BatchNorm2d) else layer
-                setattr(self.layers.get_submodule(parent), leaf, mine)
+                setattr(self.layers.get_submodule(parent), leaf, layer)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> None:
         """Copy as nothing: a copy of the network makes its own when it needs one."""
@@ -77,7 +73,7 @@ class InBfloat16:
 
 
 class Aside:
-    """Streams beside the one that work is on, and what the work there still reads.
+    """A stream beside the one that work is on, and what the work there still reads.
 
     Parameters
     ----------
@@ -86,17 +82,15 @@ class Aside:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._device, here = device, device.type == "cuda"
-        self._streams = [torch.cuda.Stream(device) for _ in range(2)] if here else []  # type: ignore[no-untyped-call]
+        self._device = device
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
         self.begin(False)
 
     def begin(self, use: bool) -> None:
         """Begin a run, whose weights' gradients are to be computed beside, or not."""
         self._used, self._read = use, list[Tensor]()
 
-    def gradients(
-        self, arguments: Sequence[Any], biased: bool, *read: Tensor
-    ) -> Sequence[Tensor | None]:
+    def gradients(self, arguments: Sequence[Any], biased: bool, *read: Tensor) -> Sequence[Tensor]:
         """Compute the gradients of a convolution's weights, to be used after `join`.
 
         Parameters
@@ -108,29 +102,18 @@ class Aside:
         read
             Tensors which that reads, and which may not be freed before.
         """
-        if not self._used or not self._streams:
-            return _backward(*arguments, [False, True, biased])[1:]
+        mask = [False, True, biased]
+        if self._stream is None or not self._used:
+            return _backward(*arguments, mask)[1:]
         self._read += read
-        of_weight, of_bias = self._streams
-        with self._on(of_weight):
-            found = _backward(*arguments, [False, True, False])[1]
-        if not biased:
-            return found, None
-        with self._on(of_bias):
-            return found, arguments[0].sum((0, 2, 3))
-
-    @contextmanager
-    def _on(self, stream: torch.cuda.Stream) -> Iterator[None]:
-        """Have work done on a stream beside, after what has been asked for so far."""
-        stream.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(stream):
-            yield
+        self._stream.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(self._stream):
+            return _backward(*arguments, mask)[1:]
 
     def join(self) -> None:
         """Have what is asked for from now on wait for the gradients."""
-        if self._used:
-            for stream in self._streams:
-                torch.cuda.current_stream(self._device).wait_stream(stream)
+        if self._stream is not None and self._used:
+            torch.cuda.current_stream(self._device).wait_stream(self._stream)
             self._read.clear()
 
 
@@ -213,35 +196,3 @@ class TransposedConvolution(nn.ConvTranspose2d):
 def _convolved(layer: nn.modules.conv._ConvNd, x: Tensor) -> Tensor:
     out: Tensor = _Convolve.apply(x.to(torch.bfloat16), layer.weight, layer.bias, layer)  # type: ignore[no-untyped-call]
     return out
-
-
-class Normalisation(nn.Module):
-    """A batch norm in float32, which does not count its runs: it has a momentum.
-
-    Parameters
-    ----------
-    norm
-        Whose weights, statistics and state these are.
-    """
-
-    def __init__(self, norm: nn.BatchNorm2d) -> None:
-        super().__init__()
-        assert norm.momentum is not None, "without one, the runs count"
-        self.__dict__["norm"] = norm
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise: (B, C, H, W) to the same, float32."""
-        norm = self.norm
-        assert isinstance(norm, nn.BatchNorm2d), "as at the start"
-        assert norm.momentum is not None, "as then"
-        kept = norm.track_running_stats or not norm.training
-        return F.batch_norm(
-            x.float(),
-            norm.running_mean if kept else None,
-            norm.running_var if kept else None,
-            norm.weight,
-            norm.bias,
-            norm.training,
-            norm.momentum,
-            norm.eps,
-        )
