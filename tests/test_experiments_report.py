@@ -495,6 +495,28 @@ def test_a_study_that_was_stopped_ends_with_the_same_page(tmp_path, how, code):
     assert page_bytes(tmp_path / "stopped") == page_bytes(tmp_path / "whole")
 
 
+def test_seeds_of_a_row_are_computed_together_where_that_is_asked_for(tmp_path):
+    out = tmp_path / "out"
+    arguments = ["reproduce", "-o", str(out), "--image", str(make_picture(tmp_path / "p.png"))]
+    arguments += ["--rows", "dip-unet,unet-cosine", "--seeds", "3", *TINY]
+    assert run([*arguments, "--together", "2"]) == 0
+    for row in ("dip-unet", "unet-cosine"):
+        runs = [load_run(path) for path in sorted(out.glob(f"runs/*/{row}/seed-*"))]
+        assert [each.summary.together for each in runs] == [2, 2, 1]
+    before = {path: path.stat().st_mtime_ns for path in out.glob("runs/**/summary.json")}
+    page = page_bytes(out)
+    assert run(arguments) == 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert page_bytes(out) == page
+
+
+@pytest.mark.parametrize("number", ["0", "65"])
+def test_how_many_seeds_go_together_has_limits(tmp_path, number, capsys):
+    assert run(["reproduce", "-o", str(tmp_path / "out"), "--together", number]) == 2
+    assert "--together" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_progress_is_told_on_a_line_now_and_then(tmp_path, monkeypatch):
     from guided_dip.cli import reproduce as command
 

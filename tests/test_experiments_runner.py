@@ -1,17 +1,25 @@
 """Many resumable runs: kept when finished, else computed from the start; none stops another."""
 
+import dataclasses
+import hashlib
 import json
+import math
 import multiprocessing
 import os
 import signal
 
 import numpy as np
 import pytest
+import torch
 
 from guided_dip.errors import InputError
 from guided_dip.experiments import runner
 from guided_dip.experiments.board import locked, read_index
+from guided_dip.experiments.groups import Group
 from guided_dip.experiments.runner import Input, RunSpec, run_all
+from guided_dip.experiments.worker import execute
+from guided_dip.fit import Fit
+from guided_dip.restoration import prepare
 from guided_dip.runs import Source, load_run
 
 SETTINGS = {
@@ -247,3 +255,249 @@ def test_a_spec_is_kept_beside_its_run(tmp_path):
     kept = json.loads((tmp_path / "row/seed-0/spec.json").read_text())
     assert kept["settings"]["steps"] == 6
     assert len(kept["digest"]) == len(kept["input"]) == 64
+
+
+def spec_file(folder):
+    return json.loads((folder / "spec.json").read_text())
+
+
+def company(folder):
+    """Return how many runs a run was computed with, itself included, as its folder tells it."""
+    told = len(spec_file(folder).get("together", [0]))
+    assert load_run(folder).summary.together == told
+    return told
+
+
+def content(folder):
+    """Return all that is in a run's folder but times and memory."""
+    found = {}
+    for path in (path for path in folder.rglob("*") if path.is_file()):
+        data = path.read_bytes()
+        if path.name == "metrics.jsonl":
+            data = figures(folder)
+        elif path.name == "summary.json":
+            data = json.loads(data) | {"seconds": None, "peak_memory": None}
+        found[path.relative_to(folder)] = data
+    return found
+
+
+def spoilt(fit_seed, times):
+    """Return `Fit._took`, but that the loss of step 2 of a seed is no number, so many times."""
+    took, left = Fit._took, [times]
+
+    def spoiled(self, task, loss, *rest):
+        step = took(self, task, loss, *rest)
+        if self.settings.seed != fit_seed or step.index != 2 or not left[0]:
+            return step
+        left[0] -= 1
+        return dataclasses.replace(step, loss=torch.tensor(math.nan))
+
+    return spoiled
+
+
+def test_runs_that_are_alike_go_together_in_the_order_of_the_specs(tmp_path):
+    alike, other = specs_of(3), specs_of(2, steps=7)
+    other = [dataclasses.replace(spec, name=f"other/{k}") for k, spec in enumerate(other)]
+    averaged = specs_of(2, weight_average=0.9)
+    averaged = [dataclasses.replace(spec, name=f"averaged/{k}") for k, spec in enumerate(averaged)]
+    large = RunSpec("large", "q", alike[0].settings)
+    specs = [alike[0], other[0], *averaged, alike[1], large, alike[2], other[1]]
+    images = {"p": picture(), "q": picture(side=32)}
+    assert states(run(specs, tmp_path, images, together=2)) == ["done"] * len(specs)
+    assert {spec.name: company(tmp_path / spec.name) for spec in specs} == {
+        "row/seed-0": 2,
+        "row/seed-1": 2,
+        "row/seed-2": 1,
+        "other/0": 2,
+        "other/1": 2,
+        "averaged/0": 1,
+        "averaged/1": 1,
+        "large": 1,
+    }
+    first, second = (spec_file(tmp_path / spec.name) for spec in alike[:2])
+    assert first["together"] == second["together"] == [first["alone"], second["alone"]]
+    assert (first["place"], second["place"]) == (0, 1)
+    assert first["digest"] != first["alone"]
+
+
+def test_runs_on_pictures_of_one_size_go_together(tmp_path):
+    images = {"p": picture(), "q": picture(seed=1)}
+    specs = [RunSpec(key, key, SETTINGS) for key in images]
+    run(specs, tmp_path / "together", images, together=2)
+    run(specs, tmp_path / "alone", images)
+    for key in images:
+        assert company(tmp_path / "together" / key) == 2
+        mine, theirs = (load_run(tmp_path / how / key) for how in ("together", "alone"))
+        assert mine.records[0].loss == pytest.approx(theirs.records[0].loss, rel=1e-5)
+        assert mine.records[-1].loss == pytest.approx(theirs.records[-1].loss, rel=0.02)
+
+
+def test_a_run_by_itself_is_the_same_whatever_others_may_do(tmp_path):
+    specs = [*specs_of(1), RunSpec("other", "p", SETTINGS | {"steps": 7})]
+    run(specs, tmp_path / "usual")
+    run(specs, tmp_path / "together", together=4)
+    for spec in specs:
+        usual = tmp_path / "usual" / spec.name
+        assert content(tmp_path / "together" / spec.name) == content(usual)
+        kept = spec_file(usual)
+        digest = kept.pop("digest")
+        assert set(kept) == {"results", "settings", "input"}
+        text = json.dumps(kept, sort_keys=True)
+        assert digest == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_a_run_keeps_its_place_in_whatever_company_it_was_computed(tmp_path):
+    assert states(run(specs_of(2), tmp_path)) == ["done", "done"]
+    assert states(run(specs_of(2), tmp_path, together=2)) == ["kept", "kept"]
+    assert states(run(specs_of(4), tmp_path, together=4)) == ["kept", "kept", "done", "done"]
+    assert [company(tmp_path / spec.name) for spec in specs_of(4)] == [1, 1, 4, 4]
+    for together in (1, 2, 3):
+        assert states(run(specs_of(4), tmp_path, together=together)) == ["kept"] * 4
+    assert states(run(specs_of(4, steps=7), tmp_path, together=4)) == ["done"] * 4
+
+
+@pytest.mark.parametrize("saved", [0, 1, 2])
+def test_an_interrupted_group_ends_in_the_same_bytes(tmp_path, saved):
+    def stop(progress):
+        if progress.runs_done == saved and progress.steps_done > 10:
+            raise KeyboardInterrupt
+
+    cut, whole = tmp_path / "cut", tmp_path / "whole"
+    with pytest.raises(KeyboardInterrupt):
+        run(specs_of(3), cut, together=3, on_progress=stop)
+    before = {path: path.stat().st_mtime_ns for path in cut.glob("row/*/summary.json")}
+    assert len(before) == saved
+    assert states(run(specs_of(3), cut, together=3)) == ["kept"] * saved + ["done"] * (3 - saved)
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+    run(specs_of(3), whole, together=3)
+    for spec in specs_of(3):
+        assert company(cut / spec.name) == 3
+        assert content(cut / spec.name) == content(whole / spec.name)
+
+
+def test_a_run_that_diverges_among_others_is_run_by_itself(tmp_path, monkeypatch):
+    run(specs_of(3), tmp_path / "undisturbed", together=3)
+    spec = specs_of(3)[1]
+    seed = prepare(picture().image, spec.config)._fit().settings.seed
+    monkeypatch.setattr(Fit, "_took", spoilt(seed, times=2))
+    assert states(run(specs_of(3), tmp_path / "spoilt", together=3)) == ["done"] * 3
+    for name in ("row/seed-0", "row/seed-2"):
+        assert content(tmp_path / "spoilt" / name) == content(tmp_path / "undisturbed" / name)
+    assert company(tmp_path / "spoilt" / spec.name) == 1
+    mended, usual = (load_run(tmp_path / how / spec.name) for how in ("spoilt", "undisturbed"))
+    assert mended.summary.rollbacks == (2,)
+    assert len(mended.records) == 6
+    assert mended.records[-1].learning_rate < usual.records[-1].learning_rate
+
+
+def noisy(hole=False):
+    pixels = np.random.default_rng(3).random((16, 16, 3)).astype(np.float32)
+    if hole:
+        pixels[4, 4] = math.nan
+    return Input(Source("p.png", "0" * 64), pixels)
+
+
+def test_where_one_run_cannot_begin_it_fails_alone(tmp_path, caplog):
+    images = {"p": noisy(), "bad": noisy(hole=True), "q": noisy()}
+    settings = SETTINGS | {"supervision": "observation"}
+    specs = [RunSpec(key, key, settings) for key in images]
+    outcomes = run(specs, tmp_path, images, together=3)
+    assert states(outcomes) == ["done", "failed", "done"]
+    assert "NaN" in outcomes[1].error
+    assert [company(tmp_path / key) for key in ("p", "q")] == [1, 1]
+    assert "p: 3 runs are computed one by one: the image holds NaN" in caplog.text
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_runs_that_turn_out_to_be_unlike_are_run_one_by_one(tmp_path, caplog, workers):
+    images = {"p": noisy(), "q": noisy(hole=True)}
+    settings = SETTINGS | {"supervision": "observation", "nan_as_missing": True, "patch": 0}
+    specs = [RunSpec(key, key, settings) for key in images]
+    specs += [RunSpec("r", "p", settings | {"steps": 7})]
+    outcomes = run(specs, tmp_path, images, together=2, workers=workers)
+    assert states(outcomes) == ["done"] * 3
+    assert [company(tmp_path / spec.name) for spec in specs] == [1, 1, 1]
+    assert "p: 2 runs are computed one by one: these runs cannot be computed together: pixels" in (
+        caplog.text
+    )
+    assert states(run(specs, tmp_path, images, together=2)) == ["kept"] * 3
+
+
+def test_a_folder_that_cannot_be_written_costs_the_others_nothing(tmp_path):
+    (tmp_path / "row").mkdir()
+    (tmp_path / "row/seed-1").write_text("in the way")
+    outcomes = run(specs_of(3), tmp_path, together=3)
+    assert states(outcomes) == ["done", "failed", "done"]
+    assert "is no folder" in outcomes[1].error
+    assert [company(tmp_path / f"row/seed-{seed}") for seed in (0, 2)] == [3, 3]
+
+
+def test_progress_counts_the_runs_of_a_group_one_by_one(tmp_path):
+    told, running = [], []
+
+    def look(progress):
+        told.append(progress)
+        entries = read_index(tmp_path).values()
+        running.append(sum(entry.state == "running" for entry in entries))
+
+    run(specs_of(4), tmp_path, together=2, on_progress=look)
+    assert (told[0].runs_done, told[0].runs, told[0].steps_done, told[0].steps) == (0, 4, 0, 24)
+    assert [p.steps_done for p in told if p.runs_done == 0] == [0, 0, 0, *range(1, 13)]
+    done = [progress.runs_done for progress in told]
+    assert done == sorted(done)
+    assert set(done) == {0, 1, 2, 3, 4}
+    assert max(running) == 2
+    assert (told[-1].steps_done, told[-1].seconds_left) == (24, 0)
+
+
+def test_a_run_s_share_of_a_group_s_time_is_told(tmp_path):
+    groups = runner.make_groups(
+        [runner._task(spec, tmp_path, {"p": picture()}) for spec in specs_of(2)], together=2
+    )
+    told = []
+    (group,) = groups
+    execute(group, told.append)
+    for task in group.tasks:
+        said = [m.seconds for m in told if m.kind == "step" and m.name == task.name]
+        taken = [record.seconds for record in load_run(task.folder).records]
+        assert said == pytest.approx([seconds / 2 for seconds in taken])
+    assert [(m.kind, m.name) for m in told[-2:]] == [("done", task.name) for task in group.tasks]
+    told.clear()
+    execute(Group(group.tasks, frozenset({"row/seed-0"})), told.append)
+    assert {message.name for message in told} == {"row/seed-1"}
+
+
+def test_groups_are_the_same_in_workers(tmp_path):
+    run(specs_of(5), tmp_path / "here", together=2)
+    outcomes = run(specs_of(5), tmp_path / "workers", together=2, workers=2)
+    assert states(outcomes) == ["done"] * 5
+    for spec in specs_of(5):
+        assert content(tmp_path / "workers" / spec.name) == content(tmp_path / "here" / spec.name)
+    assert company(tmp_path / "workers/row/seed-4") == 1
+
+
+def test_a_killed_worker_takes_its_group_along_and_no_other(tmp_path):
+    specs, victims = specs_of(4, steps=150), []
+
+    def kill(progress):
+        if progress.steps_done and not victims:
+            victims.append(multiprocessing.active_children()[0].pid)
+            os.kill(victims[0], signal.SIGKILL)
+
+    outcomes = run(specs, tmp_path / "killed", workers=2, together=2, on_progress=kill)
+    assert sorted(states(outcomes)) == ["done", "done", "failed", "failed"]
+    lost = [outcome for outcome in outcomes if outcome.state == "failed"]
+    assert all("exit code -9" in outcome.error for outcome in lost)
+    assert lost in ([*outcomes[:2]], [*outcomes[2:]])
+    assert (
+        sorted(states(run(specs, tmp_path / "killed", together=2))) == ["done"] * 2 + ["kept"] * 2
+    )
+    run(specs, tmp_path / "whole", together=2)
+    for spec in specs:
+        assert content(tmp_path / "killed" / spec.name) == content(tmp_path / "whole" / spec.name)
+
+
+def test_a_group_has_at_least_one_run(tmp_path):
+    with pytest.raises(InputError, match="at least 1 run"):
+        run(specs_of(1), tmp_path / "study", together=0)
+    assert not (tmp_path / "study").exists()

@@ -18,7 +18,7 @@ from guided_dip.engine import Engine
 from guided_dip.errors import InputError
 from guided_dip.fit import Fit
 from guided_dip.optimizers import make_optimizers
-from guided_dip.restoration import prepare, run_together, why_apart
+from guided_dip.restoration import prepare, run_together, why_alone, why_apart
 from guided_dip.runs import Source, summarize
 
 CPU = torch.device("cpu")
@@ -281,12 +281,15 @@ def test_a_summary_says_how_many_ran_together():
 def test_what_cannot_run_together_says_why(given, reason):
     prepared = restorations(count=2, **given)
     assert reason in why_apart(prepared)
+    assert reason in why_alone(prepared[0].config)
+    assert reason in why_alone(make_config({"backbone": "unet", **given}, preset="report"))
     with pytest.raises(InputError, match=reason):
         run_together(prepared)
 
 
 def test_runs_that_differ_in_settings_or_size_are_apart():
     assert why_apart(restorations()) is None
+    assert why_alone(restorations(count=1)[0].config) is None
     mixed = [restorations(count=1)[0], restorations(count=1, schedule="linear")[0]]
     other = [restorations(count=1)[0], restorations(count=1, schedule="cosine")[0]]
     assert why_apart(mixed) or why_apart(other)

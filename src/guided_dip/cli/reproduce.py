@@ -76,6 +76,15 @@ def reproduce(
             metavar="N", min=1, help="Runs at once.  [default: one a GPU, else one a core]"
         ),
     ] = None,
+    together: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=64,
+            help="Compute up to N seeds of a row as one, which is sooner done for small networks.",
+        ),
+    ] = 1,
     redraw: Annotated[
         bool, typer.Option("--redraw", help="Draw the page again from what is saved; run nothing.")
     ] = False,
@@ -113,7 +122,13 @@ def reproduce(
             inputs = report.make_inputs(source, pixels, study)
             with study_progress(quiet=quiet, every=EVERY) as update:
                 outcomes = report.reproduce(
-                    study, specs, inputs, output, workers=workers, on_progress=update
+                    study,
+                    specs,
+                    inputs,
+                    output,
+                    workers=workers,
+                    together=together,
+                    on_progress=update,
                 )
         check_any(outcomes)
         results = _draw(output, pictures=not no_pictures)

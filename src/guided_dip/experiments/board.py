@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from guided_dip.config import fill_in
 from guided_dip.errors import InputError
-from guided_dip.experiments.worker import Task
+from guided_dip.experiments.groups import Group, Task
 from guided_dip.files import write_whole
 
 INDEX = "index.json"
@@ -130,8 +130,8 @@ class Board:
     ----------
     folder
         Of the study.
-    tasks
-        Its runs.
+    groups
+        Its runs, as they are computed.
     on_progress
         Who wants to know.
     """
@@ -139,12 +139,14 @@ class Board:
     def __init__(
         self,
         folder: Path,
-        tasks: Sequence[Task],
+        groups: Sequence[Group],
         on_progress: Callable[[Progress], None] | None,
     ) -> None:
         self._folder = folder
         self._on_progress = on_progress
         self._known = read_index(folder)
+        self._groups = [[task.name for task in group.tasks] for group in groups]
+        tasks = [task for group in groups for task in group.tasks]
         self._states = {task.name: Outcome(task.name, "kept") for task in tasks}
         self._total = {task.name: _steps(task) for task in tasks}
         self._kind = {task.name: task.config.backbone for task in tasks}
@@ -217,7 +219,10 @@ class Board:
         if not self._pace:
             return None
         usual = sum(self._pace.values()) / len(self._pace)
-        work = [steps * self._pace.get(self._kind[name], usual) for name, steps in left.items()]
+        work = [
+            sum(left[name] * self._pace.get(self._kind[name], usual) for name in names)
+            for names in self._groups
+        ]
         return max(sum(work) / self.workers, max(work, default=0.0))
 
 

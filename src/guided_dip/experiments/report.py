@@ -185,6 +185,7 @@ def reproduce(
     folder: Path,
     *,
     workers: int | None = None,
+    together: int = 1,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> tuple[Outcome, ...]:
     """Save the study and carry out those of its runs that are not finished.
@@ -195,7 +196,7 @@ def reproduce(
         From `make_specs` and `make_inputs`.
     folder
         Where everything goes.
-    workers, on_progress
+    workers, together, on_progress
         As for `guided_dip.experiments.runner.run_all`.
 
     Raises
@@ -208,7 +209,14 @@ def reproduce(
         if (folder / STUDY).exists() and load_study(folder) != study:
             (folder / INDEX).unlink(missing_ok=True)  # its runs are another study's
         write_whole(folder / STUDY, json.dumps(study.model_dump(mode="json"), indent=2) + "\n")
-        return run_all(specs, folder, images=inputs, workers=workers, on_progress=on_progress)
+        return run_all(
+            specs,
+            folder,
+            images=inputs,
+            workers=workers,
+            together=together,
+            on_progress=on_progress,
+        )
 
 
 def check_study_folder(folder: Path, study: Study | None, *, overwrite: bool = False) -> None:

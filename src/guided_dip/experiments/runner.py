@@ -6,6 +6,13 @@ is the spec's is kept as it is; any other (missing, interrupted, or of another s
 from the start. `guided_dip.runs.new_run` writes a run as a draft first, so a process killed at any
 moment leaves nothing that could be taken for finished.
 
+Runs that differ in their seeds, or in pictures of one size, may be computed as one
+(`guided_dip.restoration.run_together`): sooner where networks are small, and the same but for
+rounding. What is kept with such a run tells its company, too. A finished run is kept in whatever
+company it was computed, as one is as good as the other; while any run of a group is unfinished, the
+whole group is computed again, so that a study that was interrupted ends in the bytes of one that
+was not.
+
 Every run has one CPU thread unless its settings say otherwise, so that its bytes do not depend on
 the number of workers.
 """
@@ -14,10 +21,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from multiprocessing.connection import wait
 from pathlib import Path, PurePosixPath
@@ -29,9 +37,11 @@ from numpy.typing import NDArray
 from guided_dip.config import Config, make_config
 from guided_dip.errors import InputError, choices
 from guided_dip.experiments.board import Board, Outcome, Progress, locked
-from guided_dip.experiments.worker import SPEC, Message, Task, Worker, execute, failure_of
-from guided_dip.result import Record
+from guided_dip.experiments.groups import Group, Task, make_groups, matches
+from guided_dip.experiments.worker import SPEC, Message, Worker, execute
 from guided_dip.runs import Source, load_run
+
+_log = logging.getLogger(__name__)
 
 # Raised when the same spec comes to mean other results.
 RESULTS = 1
@@ -99,6 +109,7 @@ def run_all(
     *,
     images: Mapping[str, Input],
     workers: int | None = None,
+    together: int = 1,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> tuple[Outcome, ...]:
     """Carry out every run that is not finished yet.
@@ -113,6 +124,8 @@ def run_all(
         The inputs by key.
     workers
         Processes at work at once; 1 stays in this process. None: `default_workers`.
+    together
+        The most runs that a worker computes as one, where they allow it.
     on_progress
         Called every now and then, and after each run.
 
@@ -127,15 +140,15 @@ def run_all(
         Before anything is computed, if a spec is not usable or another process is at work there.
     """
     _check_names(specs)
-    tasks = [_task(spec, folder, images) for spec in specs]
+    groups = make_groups([_task(spec, folder, images) for spec in specs], together)
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
-        return _run_all(tasks, Board(folder, tasks, on_progress), workers)
+        return _run_all(groups, Board(folder, groups, on_progress), workers)
 
 
-def _run_all(tasks: Sequence[Task], board: Board, workers: int | None) -> tuple[Outcome, ...]:
-    waiting = deque(task for task in tasks if not is_finished(task.folder, task.digest))
-    board.begin([task.name for task in waiting])
+def _run_all(groups: Sequence[Group], board: Board, workers: int | None) -> tuple[Outcome, ...]:
+    waiting = deque(group for group in map(_looked_up, groups) if group.unfinished)
+    board.begin([task.name for group in waiting for task in group.unfinished])
     count = min(default_workers() if workers is None else workers, max(1, len(waiting)))
     if count < 1:
         raise InputError(f"there must be at least 1 worker, not {count}")
@@ -160,7 +173,7 @@ def default_workers() -> int:
 
 
 def is_finished(folder: Path, digest: str) -> bool:
-    """Tell whether a folder holds the finished run of a spec.
+    """Tell whether a folder holds the finished run of a spec, in whatever company it was computed.
 
     Parameters
     ----------
@@ -174,8 +187,13 @@ def is_finished(folder: Path, digest: str) -> bool:
         run = load_run(folder)
     except (OSError, ValueError):
         return False
-    same = isinstance(kept, dict) and kept.get("digest") == digest
-    return same and len(run.records) == run.summary.steps
+    return matches(kept, digest) and len(run.records) == run.summary.steps
+
+
+def _looked_up(group: Group) -> Group:
+    """Note which runs of a group are finished."""
+    finished = {task.name for task in group.tasks if is_finished(task.folder, task.digest)}
+    return replace(group, finished=frozenset(finished))
 
 
 def _task(spec: RunSpec, folder: Path, images: Mapping[str, Input]) -> Task:
@@ -187,14 +205,10 @@ def _task(spec: RunSpec, folder: Path, images: Mapping[str, Input]) -> Task:
     # How many threads and which device of its kind compute a run is no part of what it is.
     settings = config.model_dump(mode="json", exclude={"threads"})
     content = {"results": RESULTS, "settings": settings, "input": picture.digest}
-    text = json.dumps(content, sort_keys=True)
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    kept = json.dumps({"digest": digest, **content}, indent=2) + "\n"
     return Task(
         spec.name,
         folder / spec.name,
-        digest,
-        kept,
+        content,
         config,
         picture.source,
         picture.image,
@@ -216,34 +230,41 @@ def _cuda_devices() -> int:
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
-def _run_here(waiting: deque[Task], board: Board) -> None:
-    for task in waiting:
+def _run_here(waiting: deque[Group], board: Board) -> None:
+    for group in waiting:
+        _start(group, board)
+        execute(group, lambda message: _hear(message, board))
+
+
+def _start(group: Group, board: Board) -> None:
+    for task in group.unfinished:
         board.start(task.name)
 
-        def on_step(record: Record, name: str = task.name) -> None:
-            board.step(name, record.step + 1, record.seconds)
 
-        try:
-            execute(task, on_step)
-        except Exception as error:
-            board.fail(task.name, failure_of(error))
-        else:
-            board.finish(task.name)
+def _hear(message: Message, board: Board) -> None:
+    if message.kind == "step":
+        board.step(message.name, message.steps, message.seconds)
+    elif message.kind == "failed":
+        board.fail(message.name, message.text)
+    elif message.kind == "done":
+        board.finish(message.name)
+    else:
+        _log.warning("%s: %s", message.name, message.text)
 
 
-def _run_in_workers(waiting: deque[Task], board: Board, count: int) -> None:
+def _run_in_workers(waiting: deque[Group], board: Board, count: int) -> None:
     devices = _cuda_devices()
     places = [f"cuda:{number % devices}" if devices else None for number in range(count)]
     crew: list[Worker] = []
     try:
         crew += [Worker(place) for place in places]
-        while waiting or any(worker.task for worker in crew):
+        while waiting or any(worker.left for worker in crew):
             for worker in crew:
-                if worker.task is None and waiting:
-                    task = waiting.popleft()
-                    board.start(task.name)
-                    worker.give(task)
-            busy = {worker.connection: worker for worker in crew if worker.task}
+                if not worker.left and waiting:
+                    group = waiting.popleft()
+                    _start(group, board)
+                    worker.give(group)
+            busy = {worker.connection: worker for worker in crew if worker.left}
             for connection in wait(list(busy)):
                 worker = next(w for c, w in busy.items() if c is connection)
                 if not _listen(worker, board):
@@ -258,20 +279,14 @@ def _run_in_workers(waiting: deque[Task], board: Board, count: int) -> None:
 
 def _listen(worker: Worker, board: Board) -> bool:
     """Take in one message of a worker; False if it is no more."""
-    task = worker.task
-    assert task is not None, "only workers with a run are listened to"
     try:
         message: Message = worker.connection.recv()
     except (EOFError, OSError):
         worker.stop()
-        board.fail(task.name, f"its process ended unasked (exit code {worker.exit_code})")
+        for name in worker.left:
+            board.fail(name, f"its process ended unasked (exit code {worker.exit_code})")
         return False
-    if message.kind == "step":
-        board.step(task.name, message.steps, message.seconds)
-        return True
-    worker.task = None
-    if message.kind == "failed":
-        board.fail(task.name, message.text)
-    else:
-        board.finish(task.name)
+    _hear(message, board)
+    if message.kind in ("done", "failed"):
+        worker.left.remove(message.name)
     return True

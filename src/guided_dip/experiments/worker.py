@@ -1,4 +1,4 @@
-"""One run of a study, in this process or in a worker of its own."""
+"""The runs of a study, carried out in this process or in a worker of its own."""
 
 from __future__ import annotations
 
@@ -8,86 +8,146 @@ import sys
 import threading
 import time
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
-from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn
 
-from numpy.typing import NDArray
-
-from guided_dip.config import Config
 from guided_dip.errors import InputError, RunError
+from guided_dip.experiments.groups import Group, Task
 from guided_dip.images import Picture
 from guided_dip.memory import forget_peak
-from guided_dip.result import Record
-from guided_dip.runs import Source, new_run, summarize
+from guided_dip.result import Record, Result
+from guided_dip.runs import RunWriter, new_run, summarize
+
+if TYPE_CHECKING:
+    from guided_dip.restoration import Restoration
 
 SPEC = "spec.json"
-EVERY = 0.2  # seconds between a worker's messages
+EVERY = 0.2  # seconds between a worker's messages about a run
 PATIENCE = 3.0  # seconds that a worker has to clean up
-
-
-@dataclass(frozen=True, eq=False)
-class Task:
-    """A run to carry out, complete in itself so that it can be sent to another process."""
-
-    name: str
-    folder: Path
-    digest: str
-    spec: str
-    config: Config
-    source: Source
-    image: NDArray[Any]
-    clean: NDArray[Any] | None
 
 
 @dataclass(frozen=True)
 class Message:
-    """What a worker says about its run."""
+    """What is said about a run while it is carried out.
 
-    kind: Literal["step", "done", "failed"]
+    Attributes
+    ----------
+    kind
+        A ``note`` is for the user.
+    name
+        Of the run.
+    steps, seconds
+        Steps it has taken, and its share of the time.
+    text
+        Of a note, or why it failed.
+    """
+
+    kind: Literal["step", "done", "failed", "note"]
+    name: str
     steps: int = 0
     seconds: float = 0.0
     text: str = ""
 
 
-def execute(task: Task, on_step: Callable[[Record], None]) -> None:
-    """Carry out a run and write its folder, in place of whatever is there.
+Tell = Callable[[Message], None]
+
+
+def execute(group: Group, tell: Tell) -> None:
+    """Carry out the runs of a group and write their folders, in place of whatever is there.
+
+    A run that fails is told of, and stops no other. Runs that cannot be computed as one after all
+    are carried out one by one, and so is one whose fit diverges among the others.
 
     Parameters
     ----------
-    task
-        The run.
-    on_step
-        Called with each record.
-
-    Raises
-    ------
-    InputError
-        If the input or the settings are not usable.
-    RunError
-        If the run fails, or its folder cannot be written.
+    group
+        The runs.
+    tell
+        Called with each step of each run, and with what becomes of it.
     """
-    from guided_dip.restoration import prepare
+    alone = group.unfinished if len(group.tasks) == 1 else _run_together(group, tell)
+    for task in alone:
+        with _outcome_told(task, tell):
+            _run_alone(task, tell)
 
-    task.folder.parent.mkdir(parents=True, exist_ok=True)
-    restoration = prepare(task.image, task.config, clean=task.clean)
+
+def _run_alone(task: Task, tell: Tell) -> None:
+    restoration = _prepared(task)
     forget_peak(restoration.config.device)
-    with new_run(task.folder, overwrite=True) as run:
+    with _folder_of(task) as run:
 
         def keep(record: Record) -> None:
             run.record(record)
-            on_step(record)
+            tell(Message("step", task.name, record.step + 1, record.seconds))
 
-        result = restoration.run(keep)
-        estimated = task.config.noise == "auto"
-        summary = summarize(restoration, result, task.source, noise_estimated=estimated)
-        (run.draft / SPEC).write_text(task.spec, encoding="utf-8")
-        floats = result.image.dtype.kind == "f"
-        restored = Picture(result.image, format="TIFF" if floats else "PNG")
-        run.save(restoration, result, summary, restored)
+        _fill(run, task, restoration, restoration.run(keep), task.spec)
+
+
+def _run_together(group: Group, tell: Tell) -> tuple[Task, ...]:
+    """Carry out runs as one; return those that are to be carried out by themselves after all."""
+    from guided_dip.restoration import run_together
+
+    tasks = group.tasks
+
+    def on_step(place: int, record: Record) -> None:
+        name = tasks[place].name
+        if name not in group.finished:
+            tell(Message("step", name, record.step + 1, record.seconds / len(tasks)))
+
+    try:
+        restorations = [_prepared(task) for task in tasks]
+        forget_peak(restorations[0].config.device)
+        results = run_together(restorations, on_step)
+    except Exception as error:
+        text = f"{len(tasks)} runs are computed one by one: {failure_of(error)}"
+        tell(Message("note", group.name, text=text))
+        return group.unfinished
+    diverged = []
+    for place, (task, result) in enumerate(zip(tasks, results, strict=True)):
+        if task.name in group.finished:
+            continue
+        if result is None:
+            diverged.append(task)
+            continue
+        with _outcome_told(task, tell), _folder_of(task) as run:
+            _fill(run, task, restorations[place], result, group.spec(place))
+    return tuple(diverged)
+
+
+@contextmanager
+def _outcome_told(task: Task, tell: Tell) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        tell(Message("failed", task.name, text=failure_of(error)))
+    else:
+        tell(Message("done", task.name))
+
+
+def _prepared(task: Task) -> Restoration:
+    from guided_dip.restoration import prepare
+
+    return prepare(task.image, task.config, clean=task.clean)
+
+
+@contextmanager
+def _folder_of(task: Task) -> Iterator[RunWriter]:
+    task.folder.parent.mkdir(parents=True, exist_ok=True)
+    with new_run(task.folder, overwrite=True) as run:
+        yield run
+
+
+def _fill(run: RunWriter, task: Task, restoration: Restoration, result: Result, spec: str) -> None:
+    estimated = task.config.noise == "auto"
+    summary = summarize(restoration, result, task.source, noise_estimated=estimated)
+    (run.draft / SPEC).write_text(spec, encoding="utf-8")
+    floats = result.image.dtype.kind == "f"
+    restored = Picture(result.image, format="TIFF" if floats else "PNG")
+    run.save(restoration, result, summary, restored)
 
 
 def failure_of(error: Exception) -> str:
@@ -98,14 +158,14 @@ def failure_of(error: Exception) -> str:
 
 
 class Worker:
-    """A process that carries out one run after another.
+    """A process that carries out one group of runs after another.
 
     Attributes
     ----------
     device
         Where its runs compute if their settings leave it open.
-    task
-        The run it is at; None if it waits for one.
+    left
+        Names of the runs it is at; none if it waits for some.
     connection
         Where its messages arrive; at its end, once the process is no more.
     """
@@ -113,7 +173,7 @@ class Worker:
     def __init__(self, device: str | None) -> None:
         context = multiprocessing.get_context("spawn")  # a forked torch would hang
         self.device = device
-        self.task: Task | None = None
+        self.left: list[str] = []
         self.connection, far = context.Pipe()
         self._process = context.Process(target=_work, args=(far, device), daemon=True)
         with _deaf_to_interrupts():
@@ -125,11 +185,11 @@ class Worker:
         """Of the process; None while it lives, minus the signal that killed it."""
         return self._process.exitcode
 
-    def give(self, task: Task) -> None:
-        """Have it carry out a run."""
-        self.task = task
+    def give(self, group: Group) -> None:
+        """Have it carry out runs."""
+        self.left = [task.name for task in group.unfinished]
         with suppress(BrokenPipeError):  # it was killed while idle: reading says so, too
-            self.connection.send(task)
+            self.connection.send(group)
 
     def terminate(self) -> None:
         """Tell the process to end, without waiting for it."""
@@ -165,41 +225,42 @@ def _quit(*_: object) -> NoReturn:
     raise SystemExit(1)
 
 
-def _work(connection: Connection[Message, Task], device: str | None) -> None:
+def _work(connection: Connection[Message, Group], device: str | None) -> None:
     signal.signal(signal.SIGTERM, _quit)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
     with suppress(EOFError, BrokenPipeError):
         while True:
-            task = connection.recv()
-            connection.send(_carried_out(task, device, _Reports(connection)))
+            execute(_placed(connection.recv(), device), _Reports(connection))
 
 
-def _carried_out(task: Task, device: str | None, reports: _Reports) -> Message:
-    config = task.config
-    if device is not None and config.device == "auto":
-        config = config.replace(device=device)
-    placed = Task(**(vars(task) | {"config": config}))
-    try:
-        execute(placed, reports)
-    except Exception as error:
-        return Message("failed", text=failure_of(error))
-    return Message("done")
+def _placed(group: Group, device: str | None) -> Group:
+    """Have runs whose settings leave the device open compute on one."""
+    if device is None:
+        return group
+    return replace(group, tasks=tuple(_placed_task(task, device) for task in group.tasks))
+
+
+def _placed_task(task: Task, device: str) -> Task:
+    if task.config.device != "auto":
+        return task
+    return replace(task, config=task.config.replace(device=device))
 
 
 class _Reports:
-    """Sends word of a run's steps, not more often than anyone would look."""
+    """Sends word of runs, of their steps not more often than anyone would look."""
 
-    def __init__(self, connection: Connection[Message, Task]) -> None:
+    def __init__(self, connection: Connection[Message, Group]) -> None:
         self._connection = connection
-        self._next = 0.0
+        self._next: dict[str, float] = defaultdict(float)
 
-    def __call__(self, record: Record) -> None:
-        now = time.monotonic()
-        if now < self._next:
-            return
-        self._next = now + EVERY
+    def __call__(self, message: Message) -> None:
+        if message.kind == "step":
+            now = time.monotonic()
+            if now < self._next[message.name]:
+                return
+            self._next[message.name] = now + EVERY
         try:
-            self._connection.send(Message("step", record.step + 1, record.seconds))
+            self._connection.send(message)
         except OSError:  # the study's process was killed
             _quit()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from guided_dip import backbones
+from guided_dip.config import Config
 from guided_dip.errors import InputError
 from guided_dip.fit import together
 from guided_dip.memory import peak_memory
@@ -73,16 +74,30 @@ def why_apart(restorations: Sequence[Restoration]) -> str | None:
     restorations
         Two or more, or one.
     """
-    lead, c = restorations[0], restorations[0].config
+    lead = restorations[0]
     kinds = [(r.config.replace(seed=0, noise="auto"), r.pixels.shape, r.plan) for r in restorations]
     if any(kind != kinds[0] for kind in kinds):
         return "they differ in more than their seeds and what is seen in their pictures"
+    if not lead.plan.steps:
+        return "there are no steps to take"
+    if any(r.missing is not None for r in restorations):
+        return "pixels are missing"
+    return why_alone(lead.config)
+
+
+def why_alone(config: Config) -> str | None:
+    """Return why a run with a config is computed by itself; None if nothing in it says so.
+
+    Parameters
+    ----------
+    config
+        Its settings, whether or not they are filled in; the latter may say more.
+    """
+    c = config
     reasons = {
-        "there are no steps to take": not lead.plan.steps,
         "a fit that may stop is watched by itself": c.stopping != "none",
         "averages belong to one fit": bool(c.weight_average or c.output_average),
         "gradients are clipped for a fit by itself": c.clip_gradients is not None,
-        "pixels are missing": any(r.missing is not None for r in restorations),
         f"the backbone {c.backbone} is none of this project's": c.backbone
         not in backbones.BACKBONES,
     }
