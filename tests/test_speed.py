@@ -407,6 +407,7 @@ def test_the_command_says_where_memory_is_not_counted(tiny_rates, monkeypatch, t
         (["--device", "tpu"], "unknown device 'tpu'"),
         (["--precision", "int8"], "precision cannot be 'int8'"),
         (["--steps", "3"], "--steps"),
+        (["--steps", "10", "--together", "2"], "memory is watched in one run"),
         (["--seconds", "inf"], "--seconds"),
     ],
 )

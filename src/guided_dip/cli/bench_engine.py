@@ -78,6 +78,7 @@ def bench_engine(
     """Time a step of each network beside the machine's floor and a plain PyTorch loop."""
     from guided_dip.config import make_config
     from guided_dip.engine import resolve_device, thread_count
+    from guided_dip.errors import InputError
     from guided_dip.files import check_place, write_whole
     from guided_dip.speed import measure_machine, prepare_bench
 
@@ -85,6 +86,10 @@ def bench_engine(
     found: dict[str, Any]
     settings = {"device": device, "precision": precision, "threads": threads}
     make_config(settings)
+    if steps is not None and together > 1:
+        raise InputError(
+            f"--together {together}: memory is watched in one run; leave out one of both"
+        )
     if output is not None:
         check_place(output, overwrite=overwrite)
     where = resolve_device(device)
