@@ -239,6 +239,24 @@ def test_steps_that_are_played_are_the_steps(fake, monkeypatch, settings, turns)
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_a_state_goes_from_a_gpu_to_a_cpu_and_back(fake, monkeypatch, settings):
+    plain = Trainer(built("normfree")[0], settings)
+    monkeypatch.setattr("guided_dip.training.replay_of", lambda network: Replay(CPU))
+    played = Trainer(built("normfree")[0], settings)
+    monkeypatch.setattr(Replay, "__call__", lambda self, work, inputs, key: work(*inputs))
+    for trainer in (plain, played):
+        stepped(trainer, (0,) * 5)
+    states = [copy.deepcopy(trainer.state()) for trainer in (plain, played)]
+    for trainer, state, kind in ((plain, states[1], float), (played, states[0], torch.Tensor)):
+        trainer.load_state(state)
+        groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        assert all(isinstance(group["lr"], kind) for group in groups)
+        assert {group.get("capturable") for group in groups} <= {kind is torch.Tensor, None}
+    for mine, theirs in zip(stepped(plain, (0,) * 5), stepped(played, (0,) * 5), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4)
+
+
 def test_trainers_begin_together_and_end_together(fake, monkeypatch):
     monkeypatch.setattr("guided_dip.training.replay_of", lambda network: Replay(CPU))
     monkeypatch.setattr(

@@ -181,7 +181,7 @@ class Fit:
             "done": self._done,
             "stage": self._stage,
             "network": dict(self.network.state_dict()),
-            "optimizers": [optimizer.state_dict() for optimizer in self._trainer.optimizers],
+            "optimizers": self._trainer.state(),
             "average": None if average is None else dict(average.state_dict()),
             "mean_output": self._mean_output,
             "random": torch.get_rng_state(),
@@ -202,9 +202,7 @@ class Fit:
         state = copy.deepcopy({name: value for name, value in state.items() if name not in ended})
         self._done, self._stage = state["done"], state["stage"]
         self.network.load_state_dict(state["network"])
-        self._trainer.begin()
-        for optimizer, saved in zip(self._trainer.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+        self._trainer.load_state(state["optimizers"])
         if self._average is not None:
             self._average.load_state_dict(state["average"])
         mean = state["mean_output"]

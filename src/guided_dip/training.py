@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -147,6 +147,25 @@ class Trainer:
         )
         if self._replay is not None:
             self._replay.forget()
+
+    def state(self) -> list[dict[str, Any]]:
+        """Return what the optimisers know."""
+        return [optimizer.state_dict() for optimizer in self.optimizers]
+
+    def load_state(self, state: list[dict[str, Any]]) -> None:
+        """Go on with what optimisers knew, on whatever device that was.
+
+        Parameters
+        ----------
+        state
+            What `state` returned.
+        """
+        self.begin()
+        for optimizer, saved in zip(self.optimizers, state, strict=True):
+            own = [dict(group) for group in optimizer.param_groups]
+            optimizer.load_state_dict(saved)
+            for group, kept in zip(optimizer.param_groups, own, strict=True):
+                group.update({key: kept[key] for key in ("lr", "capturable") if key in kept})
 
     def set_rates(self, progress: float, factor: float) -> float:
         """Set the learning rates of a step, and return that of everything but Muon.
