@@ -692,3 +692,23 @@ def test_normfree_with_a_dead_head_returns_its_input_where_it_is_residual() -> N
 def test_normfree_refuses(options: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         NormFree(**options)  # type: ignore[arg-type]
+
+
+def test_segnet_s_deep_groups_compute_in_float32_under_autocast_too() -> None:
+    torch.manual_seed(0)
+    network = build("segnet", 3, options={"widths": [4, 6, 8]})
+    convolutions = [(n, m) for n, m in network.named_modules() if isinstance(m, nn.Conv2d)]
+    seen: dict[str, torch.dtype] = {}
+    for name, layer in convolutions:
+
+        def note(_layer: nn.Module, _given: object, out: Tensor, name: str = name) -> None:
+            seen[name] = out.dtype
+
+        layer.register_forward_hook(note)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = network(torch.randn(1, 3, 16, 16))
+    output.float().square().mean().backward()
+    exact = {name for name, kind in seen.items() if kind == torch.float32}
+    assert exact == {name for name in seen if ".encoder.1." in name or ".encoder.2." in name}
+    assert set(seen.values()) == {torch.float32, torch.bfloat16}
+    assert all(weight.grad is not None for weight in network.parameters())

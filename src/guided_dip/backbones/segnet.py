@@ -10,6 +10,10 @@ PyTorch's own un-pooling has no deterministic form, nor has the CUDA gradient of
 Here a window of four pixels is described by one number, the place of its first maximum
 (``0 1`` over ``2 3``), and pooling, un-pooling and their gradients only read or write the four
 interleaved quarters of the picture: elementwise arithmetic, reproducible on every device.
+
+In bfloat16 the deep groups of the encoder stay with float32, as pooling there picks among outputs
+which bfloat16 cannot tell apart: the gradients of the middle layers would be off by up to their own
+norm, and the fit of the report's picture ends 0.3 dB lower.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ from torch.nn import functional as F
 from guided_dip.backbones.blocks import check_input, whole_number, whole_numbers
 
 MOMENTUM = 0.5
+EXACT = 2  # last groups of the encoder, which compute in float32
 
 
 def quarters(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -224,9 +229,12 @@ class SegNet(nn.Module):
         decoder: list[nn.Module] = []
         for level, width in enumerate(widths):
             depth = 2 if level < 2 else 3
-            encoder.append(_group([entry] + [width] * depth))
+            exact = level >= len(widths) - EXACT
+            encoder.append((Exact if exact else nn.Sequential)(*_group([entry] + [width] * depth)))
             leaving = [width] * depth + [entry]
-            decoder.append(_group(leaving) if level else _last_group(leaving[:-1], channels))
+            decoder.append(
+                nn.Sequential(*_group(leaving)) if level else _last_group(leaving[:-1], channels)
+            )
             entry = width
         self.encoder = nn.ModuleList(encoder)
         self.decoder = nn.ModuleList(reversed(decoder))
@@ -254,7 +262,18 @@ class SegNet(nn.Module):
         return x
 
 
-def _group(widths: Sequence[int]) -> nn.Sequential:
+class Exact(nn.Sequential):
+    """Layers that compute in their weights' own type under autocast, too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run them."""
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.to(next(self.parameters()).dtype)
+            out: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+        return out
+
+
+def _group(widths: Sequence[int]) -> list[nn.Module]:
     layers: list[nn.Module] = []
     for entry, width in pairwise(widths):
         layers += [
@@ -262,7 +281,7 @@ def _group(widths: Sequence[int]) -> nn.Sequential:
             nn.BatchNorm2d(width, momentum=MOMENTUM),
             nn.ReLU(inplace=True),
         ]
-    return nn.Sequential(*layers)
+    return layers
 
 
 def _last_group(widths: Sequence[int], channels: int) -> nn.Sequential:
