@@ -95,6 +95,7 @@ class Replay:
         return [copies[id(output)] for output in graph.outputs]
 
     def _recorded(self, work: Work, inputs: Sequence[Tensor]) -> Graph:
+        torch.cuda.empty_cache()  # what was needed to do the work is not what the recording takes
         places, graph = [given.clone() for given in inputs], torch.cuda.CUDAGraph()
         # Other threads may ask for what they like meanwhile. All graphs of a fit share their
         # memory, as what one leaves there the next does not need.
