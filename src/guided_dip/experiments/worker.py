@@ -222,6 +222,7 @@ def _deaf_to_interrupts() -> Iterator[None]:
 
 
 def _quit(*_: object) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: it would cut off the clean-up
     raise SystemExit(1)
 
 
