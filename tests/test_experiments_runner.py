@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from guided_dip.errors import InputError
-from guided_dip.experiments import runner
+from guided_dip.experiments import runner, worker
 from guided_dip.experiments.board import locked, read_index
 from guided_dip.experiments.groups import Group
 from guided_dip.experiments.runner import Input, RunSpec, run_all
@@ -501,3 +501,13 @@ def test_a_group_has_at_least_one_run(tmp_path):
     with pytest.raises(InputError, match="at least 1 run"):
         run(specs_of(1), tmp_path / "study", together=0)
     assert not (tmp_path / "study").exists()
+
+
+def test_a_worker_that_is_told_to_end_is_not_cut_off_by_the_next_word():
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit):
+            worker._quit()
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
