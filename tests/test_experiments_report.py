@@ -264,6 +264,13 @@ def test_the_html_page_is_well_formed_and_self_contained(study):
     assert "(g) With cosine" in reader.text
 
 
+def test_the_page_says_what_differs_from_the_preset(study):
+    opening = re.search(r"32x32 pixels, (.*?) steps\.", " ".join(read_page(study).text.split()))
+    assert opening[1] == (
+        "preset author with count=3, backbone_options={'widths': [4, 4, 8, 8, 8, 8]}, resize=32, 12"
+    )
+
+
 def test_both_pages_show_the_same_figures(study):
     names = re.findall(r"\]\(figures/([^)]*)\)", (study / "report.md").read_text(encoding="utf-8"))
     assert sorted(names) == sorted(path.name for path in (study / "figures").iterdir())

@@ -114,8 +114,13 @@ def make_page(study: Study, arms: tuple[SavedArm, ...], *, pictures: bool = True
 def _opening(study: Study, arms: tuple[SavedArm, ...]) -> Iterator[Block]:
     first = arms[0].rows[0].runs[0]
     width, height = first.summary.size
+    told = {"steps", "device", "threads"}  # elsewhere, or no part of what the study is
+    changed = ", ".join(
+        f"{key}={value}" for key, value in study.settings.items() if key not in told
+    )
     yield Paragraph(
-        f"{study.picture}, {width}x{height} pixels, preset {study.preset}, {first.summary.steps} "
+        f"{study.picture}, {width}x{height} pixels, preset {study.preset}"
+        f"{' with ' * bool(changed)}{changed}, {first.summary.steps} "
         f"steps. {_SEEDS} Drawn from the saved records of the runs."
     )
     yield Paragraph(
