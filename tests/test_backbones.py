@@ -31,7 +31,8 @@ from guided_dip.backbones import (
     network_input,
     reset_batchnorm,
 )
-from guided_dip.backbones.segnet import gather, pool, scatter, unpool
+from guided_dip.backbones.segnet import ExactForward, gather, pool, scatter, unpool
+from guided_dip.backbones.several import join
 from guided_dip.errors import InputError
 
 # Narrow and shallow variants, one of each kind and one of each option that changes the path.
@@ -712,3 +713,34 @@ def test_segnet_s_deep_groups_compute_in_float32_under_autocast_too() -> None:
     assert exact == {name for name in seen if ".encoder.1." in name or ".encoder.2." in name}
     assert set(seen.values()) == {torch.float32, torch.bfloat16}
     assert all(weight.grad is not None for weight in network.parameters())
+
+
+def test_an_exact_forward_pass_has_the_gradients_of_a_narrow_backward_pass() -> None:
+    torch.manual_seed(0)
+    exact, plain = ExactForward(8, 6, 3, padding=1), nn.Conv2d(8, 6, 3, padding=1)
+    plain.load_state_dict(exact.state_dict())
+    x, weights = torch.randn(1, 8, 12, 10), torch.randn(1, 6, 12, 10)
+    found = []
+    for layer, autocast in ((plain, False), (exact, True), (exact, False), (plain, True)):
+        given = x.clone().requires_grad_()
+        layer.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+            out = layer(given)
+        (out.float() * weights).sum().backward()
+        assert given.grad is not None
+        gradients = [given.grad, *(weight.grad.clone() for weight in layer.parameters())]
+        found.append((out.detach(), gradients))
+    (usual, true), (exactly, narrow), (alone, same), (_, autocasts) = found
+    assert torch.equal(exactly, usual)
+    assert torch.equal(alone, usual)
+    for mine, theirs, own, bare in zip(narrow, true, autocasts, same, strict=True):
+        assert torch.equal(bare, theirs)
+        torch.testing.assert_close(mine, own, rtol=0.02, atol=0.02 * float(own.abs().max()))
+        assert not torch.equal(mine, theirs)
+
+
+def test_an_exact_forward_pass_is_joined_as_any_convolution() -> None:
+    layers = [nn.Sequential(ExactForward(3, 4, 3, padding=1)) for _ in range(2)]
+    x = torch.randn(2, 3, 8, 8)
+    expected = torch.cat([layer(x[k : k + 1]) for k, layer in enumerate(layers)])
+    torch.testing.assert_close(join(layers)(x), expected)

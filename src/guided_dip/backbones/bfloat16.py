@@ -15,14 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from guided_dip.backbones.segnet import Exact
-
 KINDS = (nn.Conv2d, nn.ConvTranspose2d)
 SMALL = 2**17  # pixels; a larger picture fills a GPU, and what the gradients need takes memory
 
 
 class InBfloat16:
-    """A network, its convolutions computed in bfloat16.
+    """A network, its convolutions computed in bfloat16, but for those of kinds of their own.
 
     Parameters
     ----------
@@ -40,12 +38,9 @@ class InBfloat16:
         self._aside = Aside(next(network.parameters()).device)
         self._weights: list[Tensor] = []
         self._places: list[tuple[dict[str, Any], str]] = []
-        exact = {
-            one for part in network.modules() if isinstance(part, Exact) for one in part.modules()
-        }
         for name, layer in network.named_modules():
             mine = self.layers.get_submodule(name)
-            if isinstance(layer, KINDS) and layer not in exact:
+            if type(layer) in KINDS:
                 self._take(layer, mine)
             elif [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]:
                 parent, _, leaf = name.rpartition(".")

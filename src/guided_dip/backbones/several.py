@@ -20,6 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from guided_dip.backbones.segnet import ExactForward
+
 __all__ = ["join"]
 
 TINY = 4  # pixels of a map on which a convolution is computed as a product of matrices, on a CPU
@@ -170,6 +172,7 @@ class Normalisation(nn.BatchNorm2d):
 
 KINDS: dict[type, Any] = {
     nn.Conv2d: Convolution,
+    ExactForward: Convolution,
     nn.ConvTranspose2d: TransposedConvolution,
     nn.BatchNorm2d: Normalisation,
 }
