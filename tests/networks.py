@@ -1,6 +1,14 @@
-"""Networks of one's own, for tests: found as ``networks:NAME``."""
+"""Networks for tests: small ones of the project's, and ones of one's own (``networks:NAME``)."""
 
 from torch import Tensor, nn
+
+SMALL = {  # options of the project's
+    "unet": {"widths": [4, 8, 12], "skip_levels": [2], "skip_channels": 2},
+    "segnet": {"widths": [4, 6]},
+    "skip": {"width": 6, "scales": 2},
+    "deep-decoder": {"width": 8, "scales": 2},
+    "normfree": {"width": 6, "scales": 2},
+}
 
 
 class Dropping(nn.Module):

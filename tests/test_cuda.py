@@ -11,16 +11,11 @@ from guided_dip.config import make_config
 from guided_dip.engine import Engine
 from guided_dip.graphs import Replay
 from guided_dip.restoration import Checkpoint, Restoration, prepare, run_together
+from networks import SMALL
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no NVIDIA GPU")
 
-OPTIONS = {
-    "unet": {"widths": [4, 8, 12], "skip_levels": [2], "skip_channels": 2},
-    "segnet": {"widths": [4, 6]},
-    "skip": {"width": 6, "scales": 2},
-    "deep-decoder": {"width": 8, "scales": 2},
-    "normfree": {"width": 8, "scales": 2},
-}
+OPTIONS = SMALL | {"normfree": {"width": 8, "scales": 2}}
 FINE = {"device": "cuda", "precision": "float32"}
 
 

@@ -14,21 +14,15 @@ from guided_dip.backbones.bfloat16 import InBfloat16
 from guided_dip.engine import Engine
 from guided_dip.graphs import Replay, replay_of
 from guided_dip.operators import identity
-from guided_dip.training import FitSettings, Trainer, Trainers
+from guided_dip.training import Batch, FitSettings, Trainer, Trainers
+from networks import SMALL
 
 CPU = torch.device("cpu")
-OPTIONS = {
-    "unet": {"widths": [4, 8, 12], "skip_levels": [2], "skip_channels": 2},
-    "segnet": {"widths": [4, 6]},
-    "skip": {"width": 6, "scales": 2},
-    "deep-decoder": {"width": 8, "scales": 2},
-    "normfree": {"width": 6, "scales": 2},
-}
 
 
 def built(name):
     torch.manual_seed(0)
-    network = backbones.build(name, 3, options=OPTIONS[name])
+    network = backbones.build(name, 3, options=SMALL[name])
     row = backbones.find(name)
     z = backbones.network_input(row, 3, (32, 48), torch.Generator().manual_seed(1))
     return network.to(memory_format=torch.channels_last), z
@@ -215,7 +209,7 @@ def stepped(trainer, turns, count=1):
             [torch.rand(shape, generator=generator) for _ in range(count)] for _ in range(2)
         )
         trainer.set_rates(step / 5, 1.0)
-        seen += trainer.take(inputs, targets, [turns[step]] * count, identity)
+        seen += trainer.take(Batch(inputs, targets, [turns[step]] * count, identity))
     return seen
 
 
@@ -266,7 +260,7 @@ def test_trainers_begin_together_and_end_together(fake, monkeypatch):
     both.begin()
     assert both.set_rates(0.5, 1.0) == FitSettings().learning_rate
     inputs, target = [torch.rand(1, 3, 16, 16) for _ in range(2)], torch.rand(1, 3, 16, 16)
-    taken = both.take(inputs, [target, target], [0, 0], identity)
+    taken = both.take(Batch(inputs, [target, target], [0, 0], identity))
     assert fake.log == [
         *("1 waits for usual", "2 waits for usual"),
         *("work", "work"),
@@ -276,5 +270,5 @@ def test_trainers_begin_together_and_end_together(fake, monkeypatch):
     monkeypatch.undo()
     alone = Trainer(built("normfree")[0], FitSettings())
     alone.set_rates(0.5, 1.0)
-    losses = alone.take(inputs[1:], [target], [0], identity).losses
+    losses = alone.take(Batch(inputs[1:], [target], [0], identity)).losses
     torch.testing.assert_close(taken.losses[1], losses)

@@ -10,6 +10,7 @@ from guided_dip.errors import InputError
 from guided_dip.guidance import Patches, make_plan
 from guided_dip.seeds import normal
 from guided_dip.supervision import (
+    Ahead,
     RecorruptedGuides,
     clean_guides,
     observation,
@@ -166,3 +167,49 @@ def test_recorruption_is_as_strong_as_the_noise_at_each_pixel():
         (even.final_input(1, 3), uneven.final_input(1, 3)),
     ):
         torch.testing.assert_close((one - Y) * share, other - Y)
+
+
+def test_pairs_drawn_ahead_are_the_other_s_each_drawn_once():
+    plan = make_plan("recorrupted-guides", SCHEDULE, steps=7, count=3, sigma=0.1)
+    other, asked = RecorruptedGuides(Y, plan, sigma=0.1, seed=0), []
+
+    class Counted:
+        draws_differ = True
+        final_input = staticmethod(other.final_input)
+
+        @staticmethod
+        def pair(stage, step):
+            asked.append((stage, step))
+            return other.pair(stage, step)
+
+    steps = enumerate_steps(plan)
+    ahead = Ahead(Counted(), plan)
+    for stage, step in steps:
+        mine, theirs = ahead.pair(stage, step), other.pair(stage, step)
+        assert torch.equal(mine.input, theirs.input)
+        assert torch.equal(mine.target, theirs.target)
+    assert asked == steps
+    stage, step = steps[2]  # a fit that went back
+    assert torch.equal(ahead.pair(stage, step).input, other.pair(stage, step).input)
+    assert torch.equal(ahead.final_input(1, 0), other.final_input(1, 0))
+    assert ahead.draws_differ
+
+
+def enumerate_steps(plan):
+    stages = [index for index, stage in enumerate(plan) for _ in range(stage.steps)]
+    return [(stage, step) for step, stage in enumerate(stages)]
+
+
+def test_what_goes_wrong_ahead_is_told_where_it_is_needed():
+    plan = make_plan("recorrupted-guides", SCHEDULE, steps=4, count=2, sigma=0.1)
+
+    class Failing(RecorruptedGuides):
+        def pair(self, stage, step):
+            if step == 1:
+                raise InputError("the second pair cannot be drawn")
+            return super().pair(stage, step)
+
+    ahead = Ahead(Failing(Y, plan, sigma=0.1, seed=0), plan)
+    ahead.pair(0, 0)
+    with pytest.raises(InputError, match="second pair"):
+        ahead.pair(0, 1)

@@ -20,15 +20,9 @@ from guided_dip.fit import Fit
 from guided_dip.optimizers import make_optimizers
 from guided_dip.restoration import prepare, run_together, why_alone, why_apart
 from guided_dip.runs import Source, summarize
+from networks import SMALL
 
 CPU = torch.device("cpu")
-OPTIONS = {
-    "unet": {"widths": [4, 8, 12], "skip_levels": [2], "skip_channels": 2},
-    "segnet": {"widths": [4, 6]},
-    "skip": {"width": 6, "scales": 2},
-    "deep-decoder": {"width": 8, "scales": 2},
-    "normfree": {"width": 6, "scales": 2},
-}
 FINE = {"precision": "float32", "threads": 1, "device": "cpu"}
 
 
@@ -36,7 +30,7 @@ def networks(name, count, seed=0):
     made = []
     for k in range(count):
         torch.manual_seed(seed + k)
-        network = backbones.build(name, 3, options=OPTIONS[name])
+        network = backbones.build(name, 3, options=SMALL[name])
         made.append(Engine(network, CPU, "float32"))
     return made
 
@@ -186,7 +180,7 @@ def test_optimisers_move_each_network_as_its_own_would(optimizer):
 
 def restorations(count=3, **given):
     rng = np.random.default_rng(0)
-    usual = {"backbone": "unet", "backbone_options": OPTIONS["unet"], "steps": 20}
+    usual = {"backbone": "unet", "backbone_options": SMALL["unet"], "steps": 20}
     made = []
     for seed in range(count):
         image = rng.random((32, 32, 3)).astype(np.float32)
@@ -200,8 +194,8 @@ def restorations(count=3, **given):
     [
         {},
         {"measure": "after", "eval_mode": True, "rebuild_optimizer": True, "reset_batchnorm": True},
-        {"backbone": "segnet", "backbone_options": OPTIONS["segnet"], "schedule": "cosine"},
-        {"backbone": "skip", "backbone_options": OPTIONS["skip"], "supervision": "observation"},
+        {"backbone": "segnet", "backbone_options": SMALL["segnet"], "schedule": "cosine"},
+        {"backbone": "skip", "backbone_options": SMALL["skip"], "supervision": "observation"},
     ],
 )
 def test_runs_together_are_each_by_itself_but_for_rounding(given):

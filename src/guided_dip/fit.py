@@ -24,7 +24,7 @@ from guided_dip.members import Members, assembled
 from guided_dip.operators import Operator, identity
 from guided_dip.supervision import Pair, Supervision
 from guided_dip.tiling import Tile, Tiling, Window
-from guided_dip.training import TURNS, FitSettings, Trainer, Trainers, looked_at
+from guided_dip.training import TURNS, Batch, FitSettings, Trainer, Trainers, looked_at
 
 
 @dataclass(frozen=True)
@@ -377,12 +377,13 @@ def _steps(fits: Sequence[Fit], trainer: Trainer | Trainers) -> Iterator[tuple[S
         if tasks[0].begins:
             trainer.begin()
         rate = trainer.set_rates(lead._progress(), lead.rate_factor)
-        taken = trainer.take(
+        batch = Batch(
             [task.pair.input for task in tasks],
             [task.pair.target for task in tasks],
             [task.turns for task in tasks],
             lead.operator,
         )
+        taken = trainer.take(batch)
         losses = taken.losses.reshape(-1).unbind()
         pictures = (torch.split(part, 1) for part in (taken.outputs, taken.shown))
         yield tuple(

@@ -301,7 +301,23 @@ def _cut(image: Tensor, window: Window | None) -> Tensor:
     return part
 
 
-class Ahead:
+class _Around:
+    """Another supervision, but for its pairs."""
+
+    def __init__(self, supervision: Supervision) -> None:
+        self._supervision = supervision
+
+    @property
+    def draws_differ(self) -> bool:
+        """As the other's."""
+        return self._supervision.draws_differ
+
+    def final_input(self, stage: int, draw: int, window: Window | None = None) -> Tensor:
+        """Return the other's input."""
+        return self._supervision.final_input(stage, draw, window)
+
+
+class Ahead(_Around):
     """Another supervision whose next pair is drawn while a GPU is at work on the present one.
 
     Parameters
@@ -313,14 +329,10 @@ class Ahead:
     """
 
     def __init__(self, supervision: Supervision, plan: Plan) -> None:
-        self._supervision, self._ends = supervision, tuple(accumulate(s.steps for s in plan))
+        super().__init__(supervision)
+        self._ends = tuple(accumulate(s.steps for s in plan))
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="pairs")
         self._next: tuple[int, Future[Pair]] | None = None
-
-    @property
-    def draws_differ(self) -> bool:
-        """As the other's."""
-        return self._supervision.draws_differ
 
     def pair(self, stage: int, step: int) -> Pair:
         """Return the other's pair, and have the next step's drawn."""
@@ -337,12 +349,8 @@ class Ahead:
             )
         return pair
 
-    def final_input(self, stage: int, draw: int, window: Window | None = None) -> Tensor:
-        """Return the other's input."""
-        return self._supervision.final_input(stage, draw, window)
 
-
-class Measured:
+class Measured(_Around):
     """Another supervision whose targets are measured: ``(input, A(target))``.
 
     For operators that leave a pixel as it is or leave it out, so that A of an image's target is
@@ -357,18 +365,10 @@ class Measured:
     """
 
     def __init__(self, supervision: Supervision, operator: Operator) -> None:
-        self._supervision, self._operator = supervision, operator
-
-    @property
-    def draws_differ(self) -> bool:
-        """As the other's."""
-        return self._supervision.draws_differ
+        super().__init__(supervision)
+        self._operator = operator
 
     def pair(self, stage: int, step: int) -> Pair:
         """Return ``(input, A(target))``."""
         pair = self._supervision.pair(stage, step)
         return Pair(pair.input, self._operator(pair.target))
-
-    def final_input(self, stage: int, draw: int, window: Window | None = None) -> Tensor:
-        """Return the other's input."""
-        return self._supervision.final_input(stage, draw, window)

@@ -99,6 +99,27 @@ def joined(images: Sequence[Tensor]) -> Tensor:
     return images[0] if len(images) == 1 else torch.cat(tuple(images))
 
 
+class Batch(NamedTuple):
+    """What a step is given, for one network or for each of several.
+
+    Attributes
+    ----------
+    inputs : (1, Cin, H, W) each
+        What goes in.
+    targets : (1, C, H, W) each
+        What the operator is to make of the outputs.
+    turns
+        How each is turned in the network.
+    operator
+        Forward operator.
+    """
+
+    inputs: Sequence[Tensor]
+    targets: Sequence[Tensor]
+    turns: Sequence[int]
+    operator: Operator
+
+
 class Taken(NamedTuple):
     """What a step gives: a loss for each network, (B,) or without axes, and (B, C, H, W) pictures.
 
@@ -190,28 +211,16 @@ class Trainer:
                     group["lr"] = rate(group["peak"])
         return rate(self._settings.learning_rate)
 
-    def take(
-        self,
-        inputs: Sequence[Tensor],
-        targets: Sequence[Tensor],
-        turns: Sequence[int],
-        operator: Operator,
-    ) -> Taken:
+    def take(self, batch: Batch) -> Taken:
         """Take a step: fit the outputs to their targets.
 
         Parameters
         ----------
-        inputs : (1, Cin, H, W) each
-            What goes in: one, or one for each of the networks in this one.
-        targets : (1, C, H, W) each
-            What the operator is to make of the outputs.
-        turns
-            How each is turned in the network.
-        operator
-            Forward operator.
+        batch
+            One image, or one for each of the networks in this one.
         """
         self.fork()
-        taken = self.launch(inputs, targets, turns, operator)
+        taken = self.launch(batch)
         self.wait()
         return taken
 
@@ -220,41 +229,29 @@ class Trainer:
         if self._replay is not None:
             self._replay.fork()
 
-    def launch(
-        self,
-        inputs: Sequence[Tensor],
-        targets: Sequence[Tensor],
-        turns: Sequence[int],
-        operator: Operator,
-    ) -> Taken:
-        """Take a step between `fork` and `wait`; arguments and result are those of `take`."""
+    def launch(self, batch: Batch) -> Taken:
+        """Take a step between `fork` and `wait`, as `take` does."""
         if self._replay is None:
-            return self._taken(inputs, targets, turns, operator)
+            return self._taken(batch)
         with self._replay.on_stream():
-            return self._replayed(self._replay, inputs, targets, turns, operator)
+            return self._replayed(self._replay, batch)
 
-    def _replayed(
-        self,
-        replay: Replay,
-        inputs: Sequence[Tensor],
-        targets: Sequence[Tensor],
-        turns: Sequence[int],
-        operator: Operator,
-    ) -> Taken:
-        count, asked = len(inputs), turns
+    def _replayed(self, replay: Replay, batch: Batch) -> Taken:
+        inputs, targets, turns, operator = batch
         # One recording serves all turns, where nothing in a step knows which way is up.
         outside = operator is identity and self._settings.measure == "before"
         if outside:
             inputs, targets = turned(inputs, turns), turned(targets, turns)
-            turns = [0] * count
+        inside = [0] * len(turns) if outside else turns
 
         def work(*tensors: Tensor) -> Taken:
-            return self._taken(tensors[:count], tensors[count:], turns, operator)
+            count = len(inputs)
+            return self._taken(Batch(tensors[:count], tensors[count:], inside, operator))
 
-        taken = Taken(*replay(work, (*inputs, *targets), tuple(turns)))
+        taken = Taken(*replay(work, (*inputs, *targets), tuple(inside)))
         if not outside:
             return taken
-        upright = unturned(taken.outputs, asked)
+        upright = unturned(taken.outputs, turns)
         return Taken(taken.losses, upright, upright)
 
     def wait(self) -> None:
@@ -262,14 +259,8 @@ class Trainer:
         if self._replay is not None:
             self._replay.wait()
 
-    def _taken(
-        self,
-        inputs: Sequence[Tensor],
-        targets: Sequence[Tensor],
-        turns: Sequence[int],
-        operator: Operator,
-    ) -> Taken:
-        s = self._settings
+    def _taken(self, batch: Batch) -> Taken:
+        s, (inputs, targets, turns, operator) = self._settings, batch
         if not self.network.training:  # going through all modules costs small networks 1%
             self.network.train()
         outputs = through(self.network, inputs, turns)
@@ -322,19 +313,15 @@ class Trainers:
         rates = [trainer.set_rates(progress, factor) for trainer in self._each]
         return rates[0]
 
-    def take(
-        self,
-        inputs: Sequence[Tensor],
-        targets: Sequence[Tensor],
-        turns: Sequence[int],
-        operator: Operator,
-    ) -> Taken:
-        """Take a step of each; arguments and result are those of `Trainer.take`."""
+    def take(self, batch: Batch) -> Taken:
+        """Take a step of each, as `Trainer.take` does."""
         for trainer in self._each:
             trainer.fork()
         taken = [
-            trainer.launch([given], [target], [k], operator)
-            for trainer, given, target, k in zip(self._each, inputs, targets, turns, strict=True)
+            trainer.launch(Batch([given], [target], [k], batch.operator))
+            for trainer, given, target, k in zip(
+                self._each, batch.inputs, batch.targets, batch.turns, strict=True
+            )
         ]
         for trainer in self._each:
             trainer.wait()

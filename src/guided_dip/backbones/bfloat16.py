@@ -90,22 +90,20 @@ class Aside:
         """Begin a run, whose weights' gradients are to be computed beside, or not."""
         self._used, self._read = use, list[Tensor]()
 
-    def gradients(self, arguments: Sequence[Any], biased: bool, *read: Tensor) -> Sequence[Tensor]:
+    def gradients(self, *arguments: Any) -> Sequence[Tensor]:
         """Compute the gradients of a convolution's weights, to be used after `join`.
 
         Parameters
         ----------
         arguments
-            Of PyTorch's ``convolution_backward``, but for the last.
-        biased
-            Whether there is a bias.
-        read
-            Tensors which that reads, and which may not be freed before.
+            Of PyTorch's ``convolution_backward``, but for the last: the gradient of the output and
+            the input, neither of which may be freed before; the weight; the bias's size or None.
         """
-        mask = [False, True, biased]
+        gradient, given, _, channels, *_ = arguments
+        mask = [False, True, channels is not None]
         if self._stream is None or not self._used:
             return _backward(*arguments, mask)[1:]
-        self._read += read
+        self._read += [gradient, given]
         self._stream.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(self._stream):
             return _backward(*arguments, mask)[1:]
@@ -153,7 +151,7 @@ class _Convolve(torch.autograd.Function):
         (gradient,) = gradients
         channels = [gradient.shape[1]] if ctx.biased else None
         arguments = (gradient, x, weight, channels, *_geometry(ctx.layer))
-        of_weights = ctx.layer.aside.gradients(arguments, ctx.biased, gradient, x)
+        of_weights = ctx.layer.aside.gradients(*arguments)
         given = _backward(*arguments, [True, False, False])[0] if ctx.needs_input_grad[0] else None
         return given, *of_weights, None
 

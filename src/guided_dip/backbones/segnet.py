@@ -116,22 +116,22 @@ def _pooled_on_gpu(x: Tensor) -> tuple[Tensor, Tensor]:
     return pooled, places[..., None, :, None] == pixels
 
 
+def _pooled(x: Tensor) -> tuple[Tensor, Tensor]:
+    first, second, third, fourth = quarters(x)
+    pooled = torch.maximum(torch.maximum(first, second), torch.maximum(third, fourth))
+    # The number of places passed over before the first maximum.
+    passed = first != pooled
+    code = passed.to(torch.uint8)
+    for quarter in (second, third):
+        passed = passed & (quarter != pooled)
+        code += passed
+    return pooled, code
+
+
 class _Pool(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
-        if x.is_cuda:
-            pooled, code = _pooled_on_gpu(x)
-            ctx.save_for_backward(code)
-            ctx.mark_non_differentiable(code)
-            return pooled, code
-        first, second, third, fourth = quarters(x)
-        pooled = torch.maximum(torch.maximum(first, second), torch.maximum(third, fourth))
-        # The number of places passed over before the first maximum.
-        passed = first != pooled
-        code = passed.to(torch.uint8)
-        for quarter in (second, third):
-            passed = passed & (quarter != pooled)
-            code += passed
+        pooled, code = _pooled_on_gpu(x) if x.is_cuda else _pooled(x)
         ctx.save_for_backward(code)
         ctx.mark_non_differentiable(code)
         return pooled, code
