@@ -18,6 +18,7 @@ from guided_dip.diffusion import (
     forward_from_observation,
     linear_betas,
     make_schedule,
+    sigmoid_betas,
     timestep_of,
 )
 from guided_dip.errors import InputError
@@ -32,6 +33,14 @@ def test_linear_betas_run_from_first_to_last():
     beta = linear_betas()
     assert (beta[0], beta[-1], len(beta)) == (1e-4, 0.02, 1000)
     np.testing.assert_allclose(np.diff(beta), (0.02 - 1e-4) / 999, rtol=1e-9)
+
+
+def test_sigmoid_betas_rise_along_a_sigmoid_between_the_linear_ends():
+    beta = make_schedule("sigmoid").beta
+    share = (beta - 1e-4) / (0.02 - 1e-4)
+    np.testing.assert_allclose(np.log(share / (1 - share)), np.linspace(-6, 6, 1000), atol=1e-9)
+    assert beta[499] + beta[500] == pytest.approx(0.0201)  # symmetric about its middle
+    assert len(sigmoid_betas(7)) == 7
 
 
 def test_cosine_alpha_bar_is_the_squared_cosine():
@@ -58,7 +67,8 @@ def test_golden_noise_levels():
 
 
 @pytest.mark.parametrize(
-    ("name", "theirs"), [("linear", "linear"), ("cosine", "squaredcos_cap_v2")]
+    ("name", "theirs"),
+    [("linear", "linear"), ("cosine", "squaredcos_cap_v2"), ("sigmoid", "sigmoid")],
 )
 def test_against_diffusers(name, theirs):
     diffusers = pytest.importorskip("diffusers")

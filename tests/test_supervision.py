@@ -65,6 +65,36 @@ def test_observation_guides_continue_from_the_observation():
         assert torch.equal(supervision.pair(stage, stage).target, expected)
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_guides_have_noise_of_their_own_or_share_one_draw(shared):
+    plan = make_plan("clean-guides", SCHEDULE, steps=20, count=3)
+    guides = clean_guides(
+        Y, Z, plan, SCHEDULE, convention="unbiased", jitter=0.0, seed=5, shared_noise=shared
+    )
+    levels = [float(SCHEDULE.sigma[stage.t]) for stage in plan]
+    noises = [(guides.pair(k, k).target - Y) / levels[k] for k in range(3)]
+    assert torch.allclose(noises[0], noises[2], atol=1e-5) is shared
+    assert torch.allclose(noises[0], normal(Y, 5, "eps", 0), atol=1e-5)
+
+    sigma = 0.05
+    plan = make_plan("observation-guides", SCHEDULE, steps=20, count=3, sigma=sigma)
+    guides = observation_guides(
+        Y,
+        Z,
+        plan,
+        SCHEDULE,
+        sigma=sigma,
+        convention="unbiased",
+        jitter=0.0,
+        seed=5,
+        shared_noise=shared,
+    )
+    levels = [math.sqrt(float(SCHEDULE.sigma[stage.t]) ** 2 - sigma**2) for stage in plan]
+    noises = [(guides.pair(k, k).target - Y) / levels[k] for k in range(len(plan))]
+    assert torch.allclose(noises[0], noises[-1], atol=1e-4) is shared
+    assert torch.allclose(noises[0], normal(Y, 5, "xi", 0), atol=1e-4)
+
+
 def test_z_may_be_redrawn_each_stage():
     zs = (*Z, Z[0] + 1)
     supervision = observation(Y, zs, jitter=0.0, seed=0)

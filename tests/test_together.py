@@ -281,6 +281,12 @@ def test_what_cannot_run_together_says_why(given, reason):
         run_together(prepared)
 
 
+def test_seeds_that_shuffle_their_guides_are_run_one_by_one():
+    config = make_config({"guide_order": "shuffled"}, preset="report")
+    assert "order of guides" in why_alone(config)
+    assert why_alone(config.replace(guide_order="least-noisy-first")) is None
+
+
 def test_runs_that_differ_in_settings_or_size_are_apart():
     assert why_apart(restorations()) is None
     assert why_alone(restorations(count=1)[0].config) is None

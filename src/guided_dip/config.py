@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from guided_dip.diffusion import Convention, ScheduleName
 from guided_dip.errors import InputError, choices, quoted
-from guided_dip.guidance import Supervision
+from guided_dip.guidance import GuideOrder, Supervision
 from guided_dip.noise import parse_noise
 from guided_dip.sizing import FIRST_ON_SQUARES, Footprint, Sizes, choose, parse_bytes
 
@@ -74,7 +74,14 @@ class Config(BaseModel):
     start: int = Field(500, ge=0, description="timestep of the most noisy guide")
     end: int = Field(40, ge=0, description="timestep of the least noisy guide")
     scale: NotNegative | None = Field(
-        None, description="c of the iteration generator; None: 400 (cosine), 250 (linear)"
+        None, description="c of the iteration generator; None: 400 (cosine), 250 (others)"
+    )
+    guide_order: GuideOrder = Field(
+        "most-noisy-first", description="order of the guides, to compare with the method's own"
+    )
+    guide_noise: Literal["fresh", "shared"] = Field(
+        "fresh",
+        description="noise of clean and observation guides: drawn afresh for each, or once for all",
     )
     a_start: Positive = Field(2.0, description="recorruption strength of the first guide")
     a_end: Positive | None = Field(

@@ -27,6 +27,7 @@ noise of standard deviation ``sigma_t = 0.5 * sqrt((1 - alpha_bar_t) / alpha_bar
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -37,10 +38,10 @@ from numpy.typing import NDArray
 from guided_dip.errors import InputError, choices
 
 TIMESTEPS = 1000
-SCHEDULES = ("linear", "cosine")
+SCHEDULES = ("linear", "cosine", "sigmoid")
 CONVENTIONS = ("offset", "centred", "unbiased")
 
-ScheduleName = Literal["linear", "cosine"]
+ScheduleName = Literal["linear", "cosine", "sigmoid"]
 Convention = Literal["offset", "centred", "unbiased"]
 
 # A numpy array or a torch tensor: the forward process is the same arithmetic on both.
@@ -89,6 +90,35 @@ def cosine_betas(
     return np.asarray(np.minimum(1 - f[1:] / f[:-1], upper_clip), dtype=np.float64)
 
 
+def sigmoid_betas(
+    timesteps: int = TIMESTEPS, *, first: float = 1e-4, last: float = 0.02, reach: float = 6.0
+) -> NDArray[np.float64]:
+    """Noise rates that rise along a sigmoid (Xu et al., GeoDiff, ICLR 2022; diffusers' "sigmoid").
+
+    Parameters
+    ----------
+    timesteps
+        Length ``T`` of the schedule.
+    first, last
+        What the rates start from and approach.
+    reach
+        The sigmoid is taken from ``-reach`` to ``reach``.
+
+    Returns
+    -------
+    beta : (T,), float64
+    """
+    u = np.linspace(-reach, reach, timesteps, dtype=np.float64)
+    return first + (last - first) / (1 + np.exp(-u))
+
+
+_BETAS: Mapping[str, Callable[[int], NDArray[np.float64]]] = {
+    "linear": linear_betas,
+    "cosine": cosine_betas,
+    "sigmoid": sigmoid_betas,
+}
+
+
 @dataclass(frozen=True, eq=False)
 class Schedule:
     """A beta schedule and what follows from it.
@@ -96,7 +126,7 @@ class Schedule:
     Attributes
     ----------
     name
-        ``linear`` or ``cosine``.
+        ``linear``, ``cosine`` or ``sigmoid``.
     beta : (T,), float64
         Noise rates, read-only.
     alpha_bar : (T,), float64
@@ -135,7 +165,7 @@ def make_schedule(
     Parameters
     ----------
     name
-        ``linear`` or ``cosine``.
+        ``linear``, ``cosine`` or ``sigmoid``.
     timesteps
         Length ``T``.
     lower_clip
@@ -160,8 +190,7 @@ def make_schedule(
         raise InputError(f"a schedule needs at least 1 timestep, not {timesteps}")
     if not 0 <= lower_clip < 1:
         raise InputError(f"the lower clip of beta lies in [0, 1), not {lower_clip:g}")
-    beta = linear_betas(timesteps) if name == "linear" else cosine_betas(timesteps)
-    return Schedule.from_betas(name, np.maximum(beta, lower_clip))
+    return Schedule.from_betas(name, np.maximum(_BETAS[name](timesteps), lower_clip))
 
 
 class Coefficients(NamedTuple):

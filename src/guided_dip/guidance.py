@@ -24,6 +24,7 @@ so an end ``a`` of the plan is reached at the first ``t`` with ``sigma_t >= sigm
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
@@ -40,8 +41,13 @@ SUPERVISIONS: tuple[Supervision, ...] = (
     "recorrupted-guides",
 )
 
-# The report's scale c of the iteration generator, by schedule.
-DEFAULT_SCALE = {"linear": 250.0, "cosine": 400.0}
+# The report's scale c of the iteration generator, by schedule; the sigmoid's rates are those of the
+# linear one, in another order.
+DEFAULT_SCALE = {"linear": 250.0, "cosine": 400.0, "sigmoid": 250.0}
+
+GuideOrder = Literal[
+    "most-noisy-first", "least-noisy-first", "shuffled", "shuffled-least-noisy-last"
+]
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,7 @@ class Patches:
 
 @dataclass(frozen=True)
 class Plan:
-    """The stages of a fit, from most to least noisy; of each of its restarts, one after another."""
+    """The stages of a fit in their order; of each of its restarts, one after another."""
 
     supervision: str
     schedule: str
@@ -169,7 +175,8 @@ def timesteps(start: int, end: int, count: int) -> tuple[int, ...]:
     Raises
     ------
     InputError
-        If ``count < 1``, ``start <= end`` or the range holds fewer than `count` timesteps.
+        If ``count < 1``, ``start < end`` or the range holds fewer than `count` timesteps; but for
+        ``start = end``, which means `count` guides that are equally noisy.
 
     Examples
     --------
@@ -177,16 +184,18 @@ def timesteps(start: int, end: int, count: int) -> tuple[int, ...]:
     (500, 400, 300, 200, 100, 0)
     >>> timesteps(500, 40, 1)
     (40,)
+    >>> timesteps(40, 40, 3)
+    (40, 40, 40)
     """
     if count < 1:
         raise InputError(f"a plan needs at least 1 guide: count is {count}")
     if end < 0:
         raise InputError(f"timesteps start at 0: end is {end}")
-    if count == 1:
-        return (end,)
-    if start <= end:
+    if count == 1 or start == end:
+        return (end,) * count
+    if start < end:
         raise InputError(
-            f"guides go from most to least noisy: start ({start}) must be greater than end ({end})"
+            f"guides go from most to least noisy: start ({start}) must be at least end ({end})"
         )
     if start - end + 1 < count:
         raise InputError(
@@ -253,6 +262,8 @@ def make_plan(
     a_end: float = 0.5,
     restarts: int = 1,
     patches: Patches | None = None,
+    order: GuideOrder = "most-noisy-first",
+    seed: int = 0,
 ) -> Plan:
     """Build the plan of a fit.
 
@@ -278,6 +289,11 @@ def make_plan(
         How often the whole is done anew; the steps are shared evenly.
     patches
         Squares to which the first recorrupted guides are fitted; None for none.
+    order
+        In which the guides are visited, each with its own number of iterations. Any other than the
+        method's own is there to be compared with it.
+    seed
+        Of the shuffled orders.
 
     Raises
     ------
@@ -307,8 +323,24 @@ def make_plan(
         )
         for share in set(shares)
     }
-    stages = tuple(stage for share in shares for stage in parts[share])
+    stages = tuple(
+        stage
+        for k, share in enumerate(shares)
+        for stage in _ordered(parts[share], order, f"{seed}/{k}")
+    )
     return Plan(supervision, schedule.name, stages, restarts)
+
+
+def _ordered(stages: tuple[Stage, ...], order: GuideOrder, seed: str) -> tuple[Stage, ...]:
+    """Put the stages of a restart, most noisy first, in another order."""
+    if order == "most-noisy-first":
+        return stages
+    if order == "least-noisy-first":
+        return stages[::-1]
+    last = stages[-1:] if order == "shuffled-least-noisy-last" else ()
+    shuffled = list(stages[: len(stages) - len(last)])
+    random.Random(seed).shuffle(shuffled)
+    return (*shuffled, *last)
 
 
 def _stages(

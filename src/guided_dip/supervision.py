@@ -125,11 +125,15 @@ def clean_guides(
     convention: str,
     jitter: float,
     seed: int,
+    shared_noise: bool = False,
 ) -> FromZ:
-    """Return the report's supervision: guides drawn from the clean image, so an oracle's."""
+    """Return the report's supervision: guides drawn from the clean image, so an oracle's.
+
+    Each guide has noise of its own, as the report's have, or all share one draw.
+    """
 
     def guide(stage: int) -> Tensor:
-        eps = seeds.normal(x_0, seed, "eps", stage)
+        eps = seeds.normal(x_0, seed, "eps", 0 if shared_noise else stage)
         return forward(x_0, eps, _timestep(plan, stage), schedule, convention=convention)
 
     return FromZ(z, guide, jitter=jitter, seed=seed)
@@ -145,11 +149,15 @@ def observation_guides(
     convention: str,
     jitter: float,
     seed: int,
+    shared_noise: bool = False,
 ) -> FromZ:
-    """Return the report's idea made honest: guides diffused on from the noisy observation."""
+    """Return the report's idea made honest: guides diffused on from the noisy observation.
+
+    What is added is drawn afresh for each guide, or all share one draw.
+    """
 
     def guide(stage: int) -> Tensor:
-        xi = seeds.normal(y, seed, "xi", stage)
+        xi = seeds.normal(y, seed, "xi", 0 if shared_noise else stage)
         t = _timestep(plan, stage)
         return forward_from_observation(y, xi, t, schedule, sigma=sigma, convention=convention)
 

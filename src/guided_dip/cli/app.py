@@ -15,6 +15,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from guided_dip.cli.ablate import ablate
 from guided_dip.cli.bench_engine import bench_engine
 from guided_dip.cli.benchmark import benchmark
 from guided_dip.cli.console import give, one_line, tell
@@ -31,7 +32,7 @@ TERMINATED = 128 + signal.SIGTERM
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
-for command in (restore, plan, diffuse, reproduce, benchmark, bench_engine, info):
+for command in (restore, plan, diffuse, reproduce, ablate, benchmark, bench_engine, info):
     app.command()(command)
 
 

@@ -23,7 +23,7 @@ def diffuse(
         Path, typer.Option("--output", "-o", metavar="FILE", help="The strip: .png, .pdf or .svg.")
     ],
     schedule: Annotated[
-        str, typer.Option(metavar="NAME", help="Beta schedule: cosine or linear.")
+        str, typer.Option(metavar="NAME", help="Beta schedule: cosine, linear or sigmoid.")
     ] = "cosine",
     count: Annotated[int, typer.Option(metavar="N", help="Number of guides.")] = 20,
     start: Annotated[int, typer.Option(metavar="T", help="Timestep of the most noisy.")] = 500,

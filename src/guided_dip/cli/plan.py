@@ -22,7 +22,7 @@ BAR = 24  # characters
 
 def plan(
     schedule: Annotated[
-        str, typer.Option(metavar="NAME", help="Beta schedule: cosine or linear.")
+        str, typer.Option(metavar="NAME", help="Beta schedule: cosine, linear or sigmoid.")
     ] = "cosine",
     steps: Annotated[
         int | None,

@@ -43,9 +43,23 @@ def make_settings(
     if file is not None:
         values |= load(file).model_dump(exclude_unset=True)
     values |= {key: value for key, value in options.items() if value is not None}
-    for assignment in assignments:
-        values |= _assigned(assignment)
-    return make_config(values, preset=preset)
+    return make_config(values | assigned(assignments), preset=preset)
+
+
+def assigned(assignments: Sequence[str]) -> dict[str, Any]:
+    """Return settings by name, the values as YAML has them.
+
+    Parameters
+    ----------
+    assignments
+        ``key=value`` each.
+
+    Raises
+    ------
+    InputError
+        If one has no ``=``, or its value is no YAML.
+    """
+    return {key: value for text in assignments for key, value in _assigned(text).items()}
 
 
 def _check_preset(preset: str, effort: str | None) -> None:

@@ -11,7 +11,7 @@ for the same number, or, if all rows have a single seed, a usual one (`USUAL`).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -85,6 +85,20 @@ class Part:
             return None
         return self.margin > 0
 
+    @property
+    def line(self) -> str:
+        """The numbers in words, and whether they say that it is true."""
+        marks = {True: "true", False: "false", None: "open"}
+        return f"{self.words} ({marks[self.truth]})"
+
+
+def verdict_of(parts: Sequence[Part]) -> Verdict:
+    """Return what follows from the parts of a claim."""
+    truths = [part.truth for part in parts]
+    if False in truths:
+        return "does not hold"
+    return "holds" if truths and all(truths) else "undecided"
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -101,16 +115,12 @@ class Claim:
     @property
     def verdict(self) -> Verdict:
         """What follows from the parts."""
-        truths = [part.truth for part in self.parts]
-        if False in truths:
-            return "does not hold"
-        return "holds" if truths and all(truths) else "undecided"
+        return verdict_of(self.parts)
 
     @property
     def lines(self) -> tuple[str, ...]:
         """The numbers in words, a line a part."""
-        marks = {True: "true", False: "false", None: "open"}
-        return tuple(f"{part.words} ({marks[part.truth]})" for part in self.parts)
+        return tuple(part.line for part in self.parts)
 
 
 def judge(arm: ArmNumbers) -> tuple[Claim, ...]:

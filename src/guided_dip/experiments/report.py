@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from guided_dip.errors import InputError
 from guided_dip.experiments.board import INDEX, Outcome, Progress, locked, read_index
+from guided_dip.experiments.pictures import FACE, opened_picture, shipped_picture
 from guided_dip.experiments.rows import ROWS, Arm, Row, every_arm
 from guided_dip.experiments.runner import Input, RunSpec, run_all
 from guided_dip.experiments.scores import ArmNumbers, RowNumbers, numbers_of
 from guided_dip.files import write_whole
-from guided_dip.images import read, to_float
+from guided_dip.images import to_float
 from guided_dip.images.resize import resize_square
 from guided_dip.noise import add_gaussian_noise
 from guided_dip.runs import SavedRun, Source, load_run
@@ -35,8 +36,6 @@ SIDE = 128
 SIGMA = 25 / 255
 NOISE_SEED = 0
 _CLEAN, _NOISY = "clean", "noisy"
-# The face in scikit-image's astronaut (top, left, side).
-_FACE, _FACE_NAME = (0, 96, 256), "astronaut.png (the face)"
 
 
 class Study(BaseModel):
@@ -100,27 +99,12 @@ def open_picture(path: Path | None) -> tuple[Source, NDArray[Any]]:
     path
         Its file; None for one that comes with scikit-image, a face.
 
-    Returns
-    -------
-    source : Source
-        Where it comes from.
-    pixels : (H, W) or (H, W, 3)
-        Its colours, without alpha.
-
     Raises
     ------
     InputError
         If the file cannot be read.
     """
-    if path is not None:
-        picture = read(path).unmultiplied()
-        return Source.of(path), picture.pixels
-    from skimage import data
-
-    shipped = Path(data.__file__).with_name("astronaut.png")
-    top, left, side = _FACE
-    pixels = read(shipped).pixels[top : top + side, left : left + side]
-    return replace(Source.of(shipped), name=_FACE_NAME), np.ascontiguousarray(pixels)
+    return shipped_picture(FACE) if path is None else opened_picture(path)
 
 
 def make_inputs(source: Source, pixels: NDArray[Any], study: Study) -> dict[str, Input]:

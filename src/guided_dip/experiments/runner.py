@@ -190,6 +190,37 @@ def is_finished(folder: Path, digest: str) -> bool:
     return matches(kept, digest) and len(run.records) == run.summary.steps
 
 
+def digest_of(spec: RunSpec, picture: Input) -> str:
+    """Return the digest of a run: of its settings and of what it works on.
+
+    Parameters
+    ----------
+    spec, picture
+        The run, and its input.
+    """
+    return _task(spec, Path(), {spec.image: picture}).digest
+
+
+def kept_digest(folder: Path) -> str:
+    """Return the digest of what a finished run was, by itself.
+
+    Parameters
+    ----------
+    folder
+        The run folder.
+
+    Raises
+    ------
+    InputError
+        If it is not there.
+    """
+    try:
+        kept = json.loads((folder / SPEC).read_text(encoding="utf-8"))
+        return str(kept.get("alone", kept["digest"]))
+    except (OSError, ValueError, KeyError, AttributeError):
+        raise InputError(f"{folder}: has no {SPEC}; try running it again") from None
+
+
 def _looked_up(group: Group) -> Group:
     """Note which runs of a group are finished."""
     finished = {task.name for task in group.tasks if is_finished(task.folder, task.digest)}

@@ -106,6 +106,8 @@ class Restoration:
             a_end=c.a_end,
             restarts=c.restarts or 1,
             patches=self._patches,
+            order=c.guide_order,
+            seed=c.seed,
         )
 
     @property
@@ -383,7 +385,8 @@ class Restoration:
         fixed: dict[str, Any] = {"jitter": c.jitter or 0.0, "seed": c.seed}
         if c.supervision == "observation":
             return supervisions.observation(y, z, **fixed)
-        guided = fixed | {"convention": c.noise_convention}
+        shared = c.guide_noise == "shared"
+        guided = fixed | {"convention": c.noise_convention, "shared_noise": shared}
         if c.supervision == "clean-guides":
             return supervisions.clean_guides(y, z, plan, self._schedule, **guided)
         return supervisions.observation_guides(y, z, plan, self._schedule, sigma=sigma, **guided)

@@ -96,6 +96,7 @@ def why_alone(config: Config) -> str | None:
     c = config
     reasons = {
         "a fit that may stop is watched by itself": c.stopping != "none",
+        "each seed has its own order of guides": c.guide_order.startswith("shuffled"),
         "averages belong to one fit": bool(c.weight_average or c.output_average),
         "gradients are clipped for a fit by itself": c.clip_gradients is not None,
         f"the backbone {c.backbone} is none of this project's": c.backbone

@@ -1,0 +1,1 @@
+"""Ablations: what of a method matters, varied one factor at a time or in any grid."""

@@ -1,0 +1,278 @@
+"""The page of an ablation: bases, claims, and a section a factor, drawn from its two tables."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from guided_dip.experiments import figures as shared
+from guided_dip.experiments.ablation import figures
+from guided_dip.experiments.ablation.design import BASE, Ablation
+from guided_dip.experiments.ablation.figures import Effect
+from guided_dip.experiments.ablation.line import Line
+from guided_dip.experiments.ablation.questions import Answer, answers
+from guided_dip.experiments.ablation.runs import AblationStudy
+from guided_dip.experiments.ablation.statistics import Estimate, difference, mean_of
+from guided_dip.experiments.ablation.table import Results
+from guided_dip.experiments.claims import decimal
+from guided_dip.experiments.document import (
+    Block,
+    Document,
+    Heading,
+    Paragraph,
+    Picture,
+    Table,
+    to_html,
+    to_markdown,
+)
+from guided_dip.experiments.rows import SAW_CLEAN, SAW_NOISY
+from guided_dip.experiments.tables import NONE
+from guided_dip.files import write_whole
+
+HTML, MARKDOWN, FIGURES, RESULTS = "ablation.html", "ablation.md", "figures", "results.json"
+
+_UP, _DOWN = "\N{BLACK UP-POINTING TRIANGLE}", "\N{BLACK DOWN-POINTING TRIANGLE}"
+_HOW = (
+    "A level is compared with its base on the same picture with the same seed. Differences are "
+    "averaged over seeds, then over pictures; \N{PLUS-MINUS SIGN} is half of Student's 95% "
+    "interval over the pictures' means, which says whether it would hold on other pictures. "
+    f"{_UP} and {_DOWN} mark intervals that leave out 0. PSNR is of the restoration, what a user "
+    "gets. Best, lost and best at compare with the clean picture at every step: an oracle's "
+    "figures."
+)
+_BANDS = (
+    "Bands: the same interval for the curves, after each picture's own mean over the run is taken "
+    "out. The first tenth of the run is cut off where it starts lower."
+)
+
+
+def draw_page(study: AblationStudy, results: Results, folder: Path) -> dict[str, Any]:
+    """Draw the page of an ablation into a folder.
+
+    Parameters
+    ----------
+    study, results
+        What it is, and what is known of it.
+    folder
+        Where the page goes; its figures are written anew.
+
+    Returns
+    -------
+    dict
+        What `RESULTS` holds, for programs.
+    """
+    document = make_document(study, results)
+    drawn = folder / f".{FIGURES}"
+    shutil.rmtree(drawn, ignore_errors=True)
+    drawn.mkdir()
+    for picture in document.pictures:
+        (drawn / picture.name).write_bytes(picture.data)
+    shutil.rmtree(folder / FIGURES, ignore_errors=True)
+    drawn.replace(folder / FIGURES)
+    found = as_dict(study.ablation, results)
+    write_whole(folder / MARKDOWN, to_markdown(document, FIGURES))
+    write_whole(folder / HTML, to_html(document))
+    write_whole(folder / RESULTS, json.dumps(found, indent=1) + "\n")
+    return found
+
+
+def make_document(study: AblationStudy, results: Results) -> Document:
+    """Compose the page.
+
+    Parameters
+    ----------
+    study, results
+        What it is, and what is known of it.
+    """
+    ablation = study.ablation
+    document = Document(ablation.title)
+    document.blocks.extend(_opening(study, results.lines))
+    document.blocks.extend(_bases(ablation, results))
+    if ablation.claims:
+        document.blocks.append(Heading("Claims"))
+        document.blocks.append(_claims(answers(ablation, results.lines)))
+    for factor in ablation.varied:
+        effects = effects_of(factor, ablation, results.lines)
+        if effects:
+            document.blocks.extend(_factor(factor, ablation, effects, results))
+    return document
+
+
+def effects_of(
+    factor: str, ablation: Ablation, lines: Sequence[Line]
+) -> dict[str, tuple[Effect, ...]]:
+    """Return what the levels of a factor change, by base; none where only the base itself was run.
+
+    Parameters
+    ----------
+    factor
+        Its name.
+    ablation
+        Whose it is.
+    lines
+        Of the table.
+    """
+    found = {}
+    for base in ablation.bases:
+        own = [line for line in lines if line.base == base]
+        as_it_is = [line for line in own if line.factor == BASE]
+        effects = tuple(
+            Effect(
+                level,
+                of,
+                None
+                if all(line.settings == "{}" for line in of)
+                else difference(of, as_it_is, "psnr"),
+            )
+            for level in ablation.varied[factor]
+            if (of := tuple(each for each in own if (each.factor, each.level) == (factor, level)))
+        )
+        if any(effect.change is not None for effect in effects):
+            found[base] = effects
+    return found
+
+
+def _opening(study: AblationStudy, lines: Sequence[Line]) -> Iterator[Block]:
+    runs = {line.run for line in lines}
+    seeds = len({line.seed for line in lines})
+    pictures = ", ".join(study.pictures.values())
+    preset = study.ablation.preset
+    yield Paragraph(
+        f"{len(runs)} runs, preset {preset} where a base names no other, on pictures of "
+        f"{study.side}x{study.side} pixels ({pictures}), with up to {seeds} seeds. Noisy "
+        f"observations have white Gaussian noise of {study.ablation.sigma:g}/255, and the level "
+        "is told. Drawn from runs.csv and curves.csv beside this page, which hold a line a run."
+    )
+    yield Paragraph(_HOW, "How to read it.")
+
+
+def _bases(ablation: Ablation, results: Results) -> Iterator[Block]:
+    yield Heading("The bases, as they are")
+    panels: dict[str, dict[str, Sequence[Line]]] = {}
+    for saw in (SAW_CLEAN, SAW_NOISY):
+        bases = {
+            base: [li for li in results.lines if (li.base, li.factor) == (base, BASE)]
+            for base in ablation.bases
+        }
+        panels[saw] = {base: of for base, of in bases.items() if of and of[0].saw == saw}
+        if panels[saw]:
+            lines = [
+                [base, ablation.bases[base].title, *_cells(of)] for base, of in panels[saw].items()
+            ]
+            yield Table(f"Bases that {saw}.", ["base", "what it is", *_HEADS], lines)
+    panels = {saw: bases for saw, bases in panels.items() if bases}
+    if panels:
+        yield _picture(
+            "bases",
+            figures.bases_figure("PSNR on the way, each base as it is", panels, results.curves),
+            f"How the PSNR goes with each base. {_BANDS}",
+        )
+
+
+def _factor(
+    factor: str, ablation: Ablation, effects: Mapping[str, Sequence[Effect]], results: Results
+) -> Iterator[Block]:
+    title = ablation.headings.get(factor, factor)
+    yield Heading(title)
+    lines = [
+        [base, effect.level, *_cells(effect.lines), *_change(effect.change)]
+        for base, each in effects.items()
+        for effect in each
+    ]
+    heads = ["base", factor, *_HEADS, "against the base", "worst, best picture"]
+    yield Table(f"{factor}: the levels on each base.", heads, lines)
+    yield _picture(
+        factor.replace(" ", "-"),
+        figures.factor_figure(title, effects, results.curves),
+        f"{factor}: above the change of the PSNR against the base with its interval, a dot a "
+        f"picture; below how the PSNR goes. {_BANDS}",
+    )
+
+
+_HEADS = (
+    "runs",
+    "PSNR",
+    "over seeds",
+    "best (oracle)",
+    "lost since",
+    "best at (% of the run)",
+    "guides alone",
+)
+
+
+def _cells(lines: Sequence[Line]) -> list[str]:
+    psnr = mean_of(lines, "psnr")
+    best_at = mean_of(lines, "best_at")
+    spread = None if psnr is None or psnr.seeds is None else psnr.seeds
+    return [
+        str(len(lines)),
+        _number(psnr),
+        NONE if spread is None else f"\N{PLUS-MINUS SIGN}{spread:.2f}",
+        _number(mean_of(lines, "best_psnr")),
+        _number(mean_of(lines, "lost")),
+        NONE if best_at is None else f"{100 * best_at.mean:.0f}",
+        _number(mean_of(lines, "guides_psnr")),
+    ]
+
+
+def _number(found: Estimate | None) -> str:
+    return NONE if found is None else decimal(found.mean, 2)
+
+
+def _change(change: Estimate | None) -> list[str]:
+    if change is None:
+        return [NONE, NONE]
+    half = "" if change.half is None else f" \N{PLUS-MINUS SIGN} {change.half:.2f}"
+    mark = {1: f" {_UP}", -1: f" {_DOWN}", 0: ""}[change.sign]
+    ends = (min(change.by_picture.values()), max(change.by_picture.values()))
+    worst, best = (decimal(end, 2, signed=True) for end in ends)
+    return [f"{decimal(change.mean, 2, signed=True)}{half}{mark}", f"{worst}, {best}"]
+
+
+def _claims(found: Sequence[Answer]) -> Table:
+    lines = [
+        [answer.claim.statement, answer.verdict, "\n".join(part.line for part in answer.parts)]
+        for answer in found
+    ]
+    caption = (
+        "A part is true if its whole interval over pictures lies where it is claimed to, false if "
+        "all of it lies elsewhere, else open. One false part refutes a claim; an open or missing "
+        "one leaves it undecided."
+    )
+    return Table(caption, ["claim", "verdict", "the numbers"], lines, numeric=False)
+
+
+def _picture(name: str, figure: Figure, caption: str) -> Picture:
+    return Picture(f"{name}.png", shared.encode(figure, photographic=False), caption)
+
+
+def as_dict(ablation: Ablation, results: Results) -> dict[str, Any]:
+    """Return bases, effects and claims as plain lists and numbers."""
+    bases = {
+        base: None if (found := mean_of(of, "psnr")) is None else asdict(found)
+        for base in ablation.bases
+        if (of := [li for li in results.lines if (li.base, li.factor) == (base, BASE)])
+    }
+    factors = {
+        factor: {
+            base: {e.level: None if e.change is None else asdict(e.change) for e in each}
+            for base, each in effects.items()
+        }
+        for factor in ablation.varied
+        if (effects := effects_of(factor, ablation, results.lines))
+    }
+    claims = [
+        {
+            "claim": answer.claim.statement,
+            "verdict": answer.verdict,
+            "numbers": [part.line for part in answer.parts],
+        }
+        for answer in answers(ablation, results.lines)
+    ]
+    return {"title": ablation.title, "bases": bases, "factors": factors, "claims": claims}
