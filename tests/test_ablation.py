@@ -8,6 +8,7 @@ import statistics
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -34,6 +35,7 @@ from guided_dip.experiments.pictures import largest_square, shipped_picture
 from guided_dip.experiments.rows import SAW_CLEAN, SAW_NOISY
 from guided_dip.experiments.runner import digest_of
 from guided_dip.runs import load_run
+from guided_dip.supervision import clean_guides
 
 TINY = {
     "title": "A tiny ablation",
@@ -476,7 +478,29 @@ def test_what_guides_tell_without_a_network_is_their_weighted_mean(done):
     psnr = -10 * math.log10(((mean - 0.5) ** 2).mean())
     assert table.guides_psnr(run) == pytest.approx(psnr, abs=0.02)
     noisy = next(e for e in table.load(done / "out").lines if e.base == "noisy")
-    assert noisy.guides_psnr is None
+    assert (noisy.guides_psnr, noisy.over_guides) == (None, None)
+
+
+def test_noise_that_is_kept_is_found_by_regression(done, monkeypatch):
+    results = table.load(done / "out").lines
+    for base in ("clean", "noisy"):
+        run = load_run(done / "out" / next(e.run for e in results if e.base == base))
+        config, plan = run.config, run.summary.plan
+        clean = run.clean
+        if base == "clean":  # the guide that the fit was given last, once more
+            y = torch.from_numpy(clean).permute(2, 0, 1)[None]
+            schedule = make_schedule("cosine", lower_clip=1e-4)
+            guides = clean_guides(
+                y, (y,), plan, schedule, convention="unbiased", jitter=0.0, seed=config.seed
+            )
+            target = guides.pair(len(plan) - 1, 0).target[0].permute(1, 2, 0).numpy()
+        else:
+            target = run.input
+        for share in (0.0, 0.25, 1.0):
+            mixed = clean + np.float32(share) * (target - clean)
+            monkeypatch.setattr(type(run), "restored", mixed)
+            assert table.noise_kept(run) == pytest.approx(share, abs=1e-4)
+        monkeypatch.undo()
 
 
 def test_the_page_has_every_factor_claim_and_picture(done):

@@ -46,6 +46,11 @@ class Line:
     guides_psnr
         PSNR of the guides' own mean, weighted by their precision, without any network: what they
         tell of the clean image. None where they are not drawn from it, each with its own noise.
+    over_guides
+        ``psnr - guides_psnr``: what the network makes of them.
+    noise_kept
+        Part of a target's noise that is in the restoration, by regression: of the observation's, or
+        of the last clean guide's. None without steps.
     loss_jump, psnr_jump
         How many times larger the change at a stage's beginning is than the usual one.
     early_sigma
@@ -76,6 +81,8 @@ class Line:
     trend_drop: float
     ceiling: float | None
     guides_psnr: float | None
+    over_guides: float | None
+    noise_kept: float | None
     loss_jump: float | None
     psnr_jump: float | None
     early_sigma: float | None

@@ -44,7 +44,9 @@ _HOW = (
     "interval over the pictures' means, which says whether it would hold on other pictures. "
     f"{_UP} and {_DOWN} mark intervals that leave out 0. PSNR is of the restoration, what a user "
     "gets. Best, lost and best at compare with the clean picture at every step: an oracle's "
-    "figures."
+    "figures. Guides alone: PSNR of the mean of a run's guides, weighted by their precision, "
+    "without any network: what they tell of the clean picture by themselves. Noise kept: the part "
+    "of the observation's noise, or of the last clean guide's, that is in the restoration."
 )
 _BANDS = (
     "Bands: the same interval for the curves, after each picture's own mean over the run is taken "
@@ -203,12 +205,13 @@ _HEADS = (
     "lost since",
     "best at (% of the run)",
     "guides alone",
+    "noise kept",
 )
 
 
 def _cells(lines: Sequence[Line]) -> list[str]:
     psnr = mean_of(lines, "psnr")
-    best_at = mean_of(lines, "best_at")
+    best_at, kept = mean_of(lines, "best_at"), mean_of(lines, "noise_kept")
     spread = None if psnr is None or psnr.seeds is None else psnr.seeds
     return [
         str(len(lines)),
@@ -218,6 +221,7 @@ def _cells(lines: Sequence[Line]) -> list[str]:
         _number(mean_of(lines, "lost")),
         NONE if best_at is None else f"{100 * best_at.mean:.0f}",
         _number(mean_of(lines, "guides_psnr")),
+        NONE if kept is None else f"{100 * kept.mean:.0f}%",
     ]
 
 

@@ -27,6 +27,8 @@ _IN_WORDS = {
     "loss_jump": ("jump of the loss", "times the usual change"),
     "psnr_jump": ("jump of the PSNR", "times the usual change"),
     "early_sigma": ("noise of the early outputs", "of 255"),
+    "over_guides": ("over the guides' own mean by", "dB"),
+    "noise_kept": ("noise kept", ""),
     "brightness_gain": ("brighter than the original by", ""),
     "saturation_gain": ("more saturated than the original by", ""),
     "green_gain": ("greener than the original by", ""),

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from guided_dip.diffusion import make_schedule
+from guided_dip.diffusion import coefficients, make_schedule
 from guided_dip.errors import InputError
 from guided_dip.experiments.ablation.line import NUMBERS, Line
 from guided_dip.experiments.ablation.runs import AblationStudy, Place
@@ -159,6 +159,8 @@ def _places(done: set[str], first: Place) -> Iterator[Place]:
 
 def _numbers(run: SavedRun) -> dict[str, Any]:
     numbers, scores = numbers_of(run), run.summary.scores
+    assert numbers.restored_psnr is not None, "runs of an ablation are scored"
+    guides = guides_psnr(run)
     gains = {}
     for name in ("brightness", "saturation", "green"):
         known = numbers.colours is not None and numbers.original is not None
@@ -179,7 +181,9 @@ def _numbers(run: SavedRun) -> dict[str, Any]:
         "lost": numbers.lost,
         "trend_drop": numbers.trend_drop,
         "ceiling": numbers.ceiling,
-        "guides_psnr": guides_psnr(run),
+        "guides_psnr": guides,
+        "over_guides": None if guides is None else numbers.restored_psnr - guides,
+        "noise_kept": noise_kept(run),
         "loss_jump": numbers.loss_jump,
         "psnr_jump": numbers.psnr_jump,
         "early_sigma": None if numbers.early_sigma is None else numbers.early_sigma * 255,
@@ -213,6 +217,39 @@ def guides_psnr(run: SavedRun) -> float | None:
     schedule = make_schedule(config.schedule, lower_clip=config.lower_clip)
     times = [stage.t for stage in run.summary.plan if stage.steps and stage.t is not None]
     return 10 * math.log10(sum(1 / float(schedule.sigma[t]) ** 2 for t in times))
+
+
+def noise_kept(run: SavedRun) -> float | None:
+    """Return what part of the noise it was fitted to is in the restoration of a run.
+
+    The slope of the restoration's error over the noise: that of the observation, as 8 bits show
+    it, or of the last guide that was drawn from the clean image. 0 where none of it was learned, 1
+    where the restoration has all of it.
+    """
+    clean = run.clean
+    if clean is None:
+        return None
+    noise = _last_noise(run, clean.shape) if run.summary.oracle else run.input - clean
+    power = float((noise.astype(np.float64) ** 2).sum())
+    error = run.restored.astype(np.float64) - clean
+    return float((error * noise).sum()) / power if power else None
+
+
+def _last_noise(run: SavedRun, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Draw the noise of a run's last guide once more."""
+    import torch
+
+    from guided_dip import seeds
+
+    config, plan = run.config, run.summary.plan
+    height, width, channels = (*shape, 1)[:3]
+    last = max(k for k, stage in enumerate(plan) if stage.steps)
+    like = torch.empty(1, channels, height, width)
+    which = 0 if config.guide_noise == "shared" else last
+    eps = seeds.normal(like, config.seed, "eps", which)[0].permute(1, 2, 0).numpy()
+    schedule = make_schedule(config.schedule, lower_clip=config.lower_clip)
+    level = coefficients(schedule, plan.stages[last].t or 0, config.noise_convention).noise
+    return np.float32(level) * eps.reshape(shape)
 
 
 def save(results: Results, folder: Path) -> None:
