@@ -298,7 +298,7 @@ REFUSED = {
     ),
     "schedule": (
         ["restore", "noisy.png", "-o", "out.png", "--schedule", "cosin"],
-        "did you mean 'cosine'? (one of: linear, cosine)",
+        "did you mean 'cosine'? (one of: linear, cosine, sigmoid)",
     ),
     "supervision": (
         ["restore", "noisy.png", "-o", "out.png", "--supervision", "clean-guide"],
@@ -351,7 +351,7 @@ REFUSED = {
             *["restore", "noisy.png", "-o", "out.png", "--supervision", "clean-guides"],
             *["--set", "start=40", "--set", "end=500"],
         ],
-        "start (40) must be greater than end (500)",
+        "start (40) must be at least end (500)",
     ),
     "setting": (
         ["restore", "noisy.png", "-o", "out.png", "--set", "learning_rat=1"],
@@ -379,7 +379,7 @@ REFUSED = {
     "two inputs": (["restore", "noisy.png", "clean.png", "-o", "out.png"], "unexpected extra"),
     "command": (["restor", "noisy.png"], "did you mean 'restore'?"),
     "plan count": (["plan", "--count", "0"], "a plan needs at least 1 guide"),
-    "plan order": (["plan", "--start", "40", "--end", "40"], "must be greater than end"),
+    "plan order": (["plan", "--start", "30", "--end", "40"], "must be at least end"),
     "plan budget": (["plan", "--steps", "-1"], "cannot be negative"),
     "plan end": (["plan", "--start", "1000"], "timestep 1000 is outside the schedule"),
     "plan schedule": (["plan", "--schedule", "lin"], "did you mean 'linear'?"),

@@ -43,7 +43,7 @@ def restore(
     ] = None,
     schedule: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Beta schedule, cosine or linear.  [default: cosine]"),
+        typer.Option(metavar="NAME", help="cosine, linear or sigmoid.  [default: cosine]"),
     ] = None,
     steps: Annotated[
         int | None,

@@ -126,7 +126,7 @@ def gallery(pictures: Sequence[tuple[str, Pixels]], *, title: str) -> Figure:
     return figure
 
 
-def encode(figure: Figure, *, photographic: bool) -> bytes:
+def encode(figure: Figure, *, photographic: bool, colours: int = COLOURS) -> bytes:
     """Return a figure as the bytes of a small file, always the same.
 
     Parameters
@@ -135,6 +135,8 @@ def encode(figure: Figure, *, photographic: bool) -> bytes:
         What to encode.
     photographic
         JPEG, for pictures; else PNG with few colours, for drawings.
+    colours
+        How many, of a drawing.
     """
     with TemporaryDirectory() as folder:
         path = Path(folder) / "figure.png"
@@ -148,5 +150,5 @@ def encode(figure: Figure, *, photographic: bool) -> bytes:
     if photographic:
         image.save(data, "JPEG", quality=QUALITY, optimize=True)
     else:
-        image.quantize(COLOURS, dither=Image.Dither.NONE).save(data, "PNG", optimize=True)
+        image.quantize(colours, dither=Image.Dither.NONE).save(data, "PNG", optimize=True)
     return data.getvalue()

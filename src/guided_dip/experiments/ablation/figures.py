@@ -20,6 +20,7 @@ WIDTH, COLUMNS = 11.0, 3
 EFFECTS_HEIGHT, CURVES_HEIGHT = 3.4, 2.9
 SMALL = 7.5
 SPREAD = 0.5  # of the room between two levels
+LETTERS = 90  # that fit under the wider axes
 EDGE = 0.02  # of a run's end
 
 
@@ -35,18 +36,21 @@ class Effect:
         Its runs.
     change
         Of the PSNR, against the base; None for the base itself.
+    kept
+        Part of the noise that is in the restoration.
     """
 
     level: str
     lines: tuple[Line, ...]
     change: Estimate | None
+    kept: Estimate | None = None
 
 
 Effects = Mapping[str, Sequence[Effect]]  # by base
 
 
 def factor_figure(title: str, effects: Effects, curves: Mapping[str, Curve]) -> Figure:
-    """Draw what the levels of a factor change, and below how the PSNR goes with each.
+    """Draw what the levels of a factor change, how much noise is kept, and how the PSNR goes.
 
     Parameters
     ----------
@@ -63,12 +67,14 @@ def factor_figure(title: str, effects: Effects, curves: Mapping[str, Curve]) -> 
         figsize=(WIDTH, EFFECTS_HEIGHT + CURVES_HEIGHT * rows + 0.5), layout="constrained"
     )
     figure.suptitle(title, x=0.01, ha="left", fontsize=10, weight="bold", parse_math=False)
-    grid = figure.add_gridspec(
-        rows + 1, columns, height_ratios=[EFFECTS_HEIGHT, *[CURVES_HEIGHT] * rows]
-    )
-    _draw_effects(figure.add_subplot(grid[0, :]), effects)
+    heights = [EFFECTS_HEIGHT, CURVES_HEIGHT * rows]
+    halves = figure.add_gridspec(2, 1, height_ratios=heights)
+    top = halves[0].subgridspec(1, 2, width_ratios=[2, 1])
+    _draw_effects(figure.add_subplot(top[0]), effects)
+    _draw_kept(figure.add_subplot(top[1]), effects)
+    grid = halves[1].subgridspec(rows, columns)
     for place, (base, levels) in enumerate(effects.items()):
-        axes = figure.add_subplot(grid[1 + place // columns, place % columns])
+        axes = figure.add_subplot(grid[place // columns, place % columns])
         axes.set_title(base, loc="left", fontsize=8.5, parse_math=False)
         _draw_curves(axes, {effect.level: effect.lines for effect in levels}, curves)
     return figure
@@ -99,8 +105,7 @@ def bases_figure(
 
 def _draw_effects(axes: Axes, effects: Effects) -> None:
     """Draw the change of each level with its interval, a dot a picture, bases beside each other."""
-    levels = list(dict.fromkeys(effect.level for each in effects.values() for effect in each))
-    count = len(effects)
+    levels, count = _levels(effects), len(effects)
     axes.axhline(0, color=FAINT, linewidth=0.8, zorder=0)
     for place, (base, each) in enumerate(effects.items()):
         colour = COLOURS[place % len(COLOURS)]
@@ -121,13 +126,35 @@ def _draw_effects(axes: Axes, effects: Effects) -> None:
             capsize=2,
             label=base,
         )
-    axes.set_xticks(range(len(levels)), levels, fontsize=SMALL, parse_math=False)
-    if max(map(len, levels)) * len(levels) > 110:
-        axes.tick_params(axis="x", labelrotation=15)
-    axes.set_xlim(-0.5, len(levels) - 0.5)
+    _name_levels(axes, levels, LETTERS)
     axes.set_ylabel("change of PSNR (dB)", fontsize=8)
     _finish(axes)
     axes.legend(fontsize=SMALL, frameon=False, loc="best")
+
+
+def _draw_kept(axes: Axes, effects: Effects) -> None:
+    """Draw how much noise is kept with each level."""
+    levels = _levels(effects)
+    for place, each in enumerate(effects.values()):
+        known = [(levels.index(e.level), 100 * e.kept.mean) for e in each if e.kept is not None]
+        colour = COLOURS[place % len(COLOURS)]
+        axes.plot(*zip(*known, strict=True), "o-", color=colour, markersize=3.5, linewidth=0.8)
+    _name_levels(axes, levels, LETTERS // 2)
+    axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+    axes.set_ylabel("noise kept (%)", fontsize=8)
+    _finish(axes)
+
+
+def _levels(effects: Effects) -> list[str]:
+    return list(dict.fromkeys(effect.level for each in effects.values() for effect in each))
+
+
+def _name_levels(axes: Axes, levels: Sequence[str], letters: int) -> None:
+    """Write the levels under the axis, aslant where there is no room for so many letters."""
+    axes.set_xticks(range(len(levels)), levels, fontsize=SMALL, parse_math=False)
+    if max(map(len, levels)) * len(levels) > letters:
+        axes.set_xticks(range(len(levels)), levels, rotation=20, ha="right", parse_math=False)
+    axes.set_xlim(-0.5, len(levels) - 0.5)
 
 
 def _draw_curves(

@@ -37,6 +37,7 @@ from guided_dip.files import write_whole
 
 HTML, MARKDOWN, FIGURES, RESULTS = "ablation.html", "ablation.md", "figures", "results.json"
 
+COLOURS = 160  # of a figure: many lines, and bands over each other
 _UP, _DOWN = "\N{BLACK UP-POINTING TRIANGLE}", "\N{BLACK DOWN-POINTING TRIANGLE}"
 _HOW = (
     "A level is compared with its base on the same picture with the same seed. Differences are "
@@ -131,6 +132,7 @@ def effects_of(
                 None
                 if all(line.settings == "{}" for line in of)
                 else difference(of, as_it_is, "psnr"),
+                mean_of(of, "noise_kept"),
             )
             for level in ablation.varied[factor]
             if (of := tuple(each for each in own if (each.factor, each.level) == (factor, level)))
@@ -165,9 +167,10 @@ def _bases(ablation: Ablation, results: Results) -> Iterator[Block]:
         panels[saw] = {base: of for base, of in bases.items() if of and of[0].saw == saw}
         if panels[saw]:
             lines = [
-                [base, ablation.bases[base].title, *_cells(of)] for base, of in panels[saw].items()
+                [f"{base}: {ablation.bases[base].title}", *_cells(of)]
+                for base, of in panels[saw].items()
             ]
-            yield Table(f"Bases that {saw}.", ["base", "what it is", *_HEADS], lines)
+            yield Table(f"Bases that {saw}.", ["base", *_HEADS], lines)
     panels = {saw: bases for saw, bases in panels.items() if bases}
     if panels:
         yield _picture(
@@ -183,17 +186,17 @@ def _factor(
     title = ablation.headings.get(factor, factor)
     yield Heading(title)
     lines = [
-        [base, effect.level, *_cells(effect.lines), *_change(effect.change)]
+        [f"{base}: {effect.level}", *_cells(effect.lines), *_change(effect.change)]
         for base, each in effects.items()
         for effect in each
     ]
-    heads = ["base", factor, *_HEADS, "against the base", "worst, best picture"]
-    yield Table(f"{factor}: the levels on each base.", heads, lines)
+    heads = ["base: level", *_HEADS, "against the base", "worst, best picture"]
+    yield Table(f"{factor}: its levels on each base.", heads, lines)
     yield _picture(
         factor.replace(" ", "-"),
         figures.factor_figure(title, effects, results.curves),
         f"{factor}: above the change of the PSNR against the base with its interval, a dot a "
-        f"picture; below how the PSNR goes. {_BANDS}",
+        f"picture, and how much noise is kept; below how the PSNR goes. {_BANDS}",
     )
 
 
@@ -203,7 +206,7 @@ _HEADS = (
     "over seeds",
     "best (oracle)",
     "lost since",
-    "best at (% of the run)",
+    "best at (%)",
     "guides alone",
     "noise kept",
 )
@@ -253,7 +256,8 @@ def _claims(found: Sequence[Answer]) -> Table:
 
 
 def _picture(name: str, figure: Figure, caption: str) -> Picture:
-    return Picture(f"{name}.png", shared.encode(figure, photographic=False), caption)
+    data = shared.encode(figure, photographic=False, colours=COLOURS)
+    return Picture(f"{name}.png", data, caption)
 
 
 def as_dict(ablation: Ablation, results: Results) -> dict[str, Any]:
