@@ -195,6 +195,7 @@ def test_a_wrong_file_says_what_is_wrong_in_one_line(change, message):
     ("text", "message"),
     [
         (b"title: [", "cannot read the ablation"),
+        (b"title: x\nbases: {a: b?}\n", "line 2: expected"),
         (b"\xff\xfe", "cannot read the ablation"),
         (b"- 1\n", "is no ablation"),
         (b"", "is no ablation"),

@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 
 from guided_dip.config import EFFORTS
+from guided_dip.experiments.ablation.design import load_ablation
+from guided_dip.experiments.ablation.page import RESULTS
+from guided_dip.experiments.ablation.runs import STUDY
+from guided_dip.experiments.ablation.table import CURVES, TABLE
 from guided_dip.experiments.benchmark_records import read_records
 
 ROOT = Path(__file__).parent.parent
@@ -57,6 +61,15 @@ def test_efforts_carry_the_figures_of_the_records():
             psnr = statistics.fmean(score.psnr for score in scores)
             assert effort.psnr == pytest.approx(psnr, abs=0.005)
             assert effort.seconds == round(statistics.median(score.seconds for score in scores))
+
+
+def test_the_ablation_that_is_shown_can_be_run(tmp_path):
+    page = (ROOT / "docs" / "ablate.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "shown.yaml").write_text(shown)
+    ablation = load_ablation(tmp_path / "shown.yaml")
+    assert len({(cell.base, cell.key) for cell in ablation.cells}) == 11
+    assert all(f"`{name}`" in page for name in (TABLE, CURVES, STUDY, RESULTS))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

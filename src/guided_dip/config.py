@@ -341,18 +341,38 @@ def load(path: str | Path) -> Config:
     InputError
         If the file cannot be read or a key or value in it is wrong.
     """
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, RecursionError, ValueError) as error:
-        # ValueError: text that is not UTF-8, or a date that is in no calendar
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InputError(f"cannot read the config {path}: {reason}") from None
+    values = read_yaml(path, "config")
     if not isinstance(values, dict):
         raise InputError(f"the config {path} is not a list of 'setting: value' lines")
     try:
         return make_config({str(key): value for key, value in values.items()})
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+
+
+def read_yaml(path: str | Path, what: str) -> Any:
+    """Read a YAML file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    what
+        It is, for messages.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read; one line that says where it is wrong.
+    """
+    try:
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, RecursionError, ValueError) as error:
+        # ValueError: text that is not UTF-8, or a date that is in no calendar
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+            reason = f"line {error.problem_mark.line + 1}: {error.problem}"
+        raise InputError(f"cannot read the {what} {path}: {reason}") from None
 
 
 def dump(config: Config) -> str:

@@ -17,7 +17,6 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from guided_dip import config as configs
@@ -326,11 +325,7 @@ def load_ablation(path: Path | None = None) -> Ablation:
         If the file cannot be read, or something in it is wrong.
     """
     path = SHIPPED if path is None else path
-    try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, RecursionError, ValueError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InputError(f"cannot read the ablation {path}: {reason}") from None
+    given = configs.read_yaml(path, "ablation")
     return make_ablation(given, name=str(path))
 
 
