@@ -16,9 +16,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "seeds", "files", "memory", "tiling", "sampling"),
     (
         *("diffusion", "guidance", "operators", "clipping", "noise", "grain"),
-        *("metrics", "backbones", "images", "residual"),
+        *("metrics", "backbones", "images", "residual", "jpeg"),
     ),
-    ("supervision", "stopping", "optimizers", "graphs", "training", "members"),
+    ("hiding", "tasks", "supervision", "stopping", "optimizers", "graphs", "training", "members"),
     ("fit", "engine"),
     ("sizing", "config", "result", "restoration"),
     ("runs", "plots", "speed"),

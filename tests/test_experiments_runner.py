@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 
+from guided_dip.config import Config
 from guided_dip.errors import InputError
 from guided_dip.experiments import runner, worker
 from guided_dip.experiments.board import locked, read_index
 from guided_dip.experiments.groups import Group
-from guided_dip.experiments.runner import Input, RunSpec, run_all
+from guided_dip.experiments.runner import LATER, Input, RunSpec, digest_of, run_all
 from guided_dip.experiments.worker import execute
 from guided_dip.fit import Fit
 from guided_dip.restoration import prepare
@@ -46,6 +47,16 @@ def specs_of(count=2, **changes):
 
 def run(specs, folder, images=None, **options):
     return run_all(specs, folder, images=images or {"p": picture()}, **{"workers": 1} | options)
+
+
+def test_settings_that_came_later_change_no_digest_until_they_are_used():
+    spec = specs_of(1)[0]
+    named = RunSpec(spec.name, "p", {**spec.settings, **LATER})
+    assert digest_of(spec, picture()) == digest_of(named, picture())
+    for key, other in (("hide_end", 0.2), ("task", "dejpeg"), ("kernel", "gaussian:2")):
+        assert LATER[key] == Config.model_fields[key].default
+        changed = RunSpec(spec.name, "p", spec.settings | {key: other})
+        assert digest_of(spec, picture()) != digest_of(changed, picture())
 
 
 def states(outcomes):

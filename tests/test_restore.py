@@ -269,7 +269,7 @@ def test_images_that_cannot_be_restored(image, message):
         ({"backbone": "unett"}, "did you mean 'unet'"),
         ({"backbone": "deep-decoder"}, "cannot follow recorrupted guides: try --supervision"),
         ({"backbone_options": {"widht": 3}}, "did you mean 'width'"),
-        ({"supervision": "clean-guides", "start": 10}, "must be greater than end"),
+        ({"supervision": "clean-guides", "start": 10}, "must be at least end"),
         ({"stepps": 3}, "did you mean 'steps'"),
     ],
 )

@@ -53,6 +53,20 @@ class Config(BaseModel):
         description="whether the noise of neighbouring pixels is correlated, as cameras and "
         "compression make it; auto: found out if noise is auto, else white",
     )
+    task: Literal["denoise", "inpaint", "deblur", "super-resolve", "dejpeg"] = Field(
+        "denoise",
+        description="what is wrong with the image: noise, missing pixels (a mask), a blur, that it "
+        "is small, or what JPEG took away",
+    )
+    enlarge: Annotated[int, Field(ge=2, le=8)] | None = Field(
+        None, description="how many times as large a small image becomes; None: 2"
+    )
+    downsampling: Literal["area", "bicubic", "lanczos"] = Field(
+        "lanczos", description="how it was made small"
+    )
+    kernel: str | None = Field(
+        None, description="the blur: gaussian:SIGMA (pixels) or motion:LENGTH,ANGLE (degrees)"
+    )
     nan_as_missing: bool = Field(
         False, description="take NaN and infinite pixels as missing, and fill them in"
     )
@@ -88,6 +102,14 @@ class Config(BaseModel):
         None,
         description="recorruption strength of the last guide; None: 0.5, or more where light is "
         "counted in a few photons",
+    )
+    hide_start: Fraction = Field(
+        0.5,
+        description="part of the known pixels that the first guide hides, where some are missing",
+    )
+    hide_end: Fraction = Field(
+        0.1,
+        description="part of the known pixels that the last guide hides, where some are missing",
     )
     patch: int | None = Field(
         None,

@@ -47,6 +47,8 @@ class Step:
         second one after the update (``"after"``).
     window
         Rows and columns of the image which that output shows; None for all.
+    apart
+        Whether it shows no part of the image.
     """
 
     index: int
@@ -55,6 +57,7 @@ class Step:
     learning_rate: float
     output: Tensor
     window: Window | None = None
+    apart: bool = False
 
 
 @dataclass(frozen=True)
@@ -224,7 +227,8 @@ class Fit:
         """Note a step that was taken, and return its record."""
         self._update_averages(output)
         self._done += 1
-        return Step(task.step, task.stage, loss, rate, shown, task.pair.window)
+        pair = task.pair
+        return Step(task.step, task.stage, loss, rate, shown, pair.window, pair.apart)
 
     def _update_averages(self, output: Tensor) -> None:
         s = self.settings
@@ -317,8 +321,13 @@ class Fit:
         self, draw: int, network: nn.Module, stage: int, window: Window | None = None
     ) -> Tensor:
         k = draw % TURNS if self.settings.flips_and_turns else 0
-        given = self.supervision.final_input(stage, draw, window)
-        return looked_at(network, [given], [k], eval_mode=self.settings.eval_mode).float()
+        given: Tensor | None = self.supervision.final_input(stage, draw, window)
+        passes = 0
+        while given is not None:
+            output = looked_at(network, [given], [k], eval_mode=self.settings.eval_mode).float()
+            passes += 1
+            given = self.supervision.again(output, passes)
+        return output
 
     def _networks(self) -> list[tuple[nn.Module, int]]:
         """Return the networks whose mean is the estimate, and the stages at whose end they are."""
@@ -382,6 +391,7 @@ def _steps(fits: Sequence[Fit], trainer: Trainer | Trainers) -> Iterator[tuple[S
             [task.pair.target for task in tasks],
             [task.turns for task in tasks],
             lead.operator,
+            [task.pair.weight for task in tasks if task.pair.weight is not None],
         )
         taken = trainer.take(batch)
         losses = taken.losses.reshape(-1).unbind()

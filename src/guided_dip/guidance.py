@@ -26,9 +26,11 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import accumulate
 from typing import Any, Literal
+
+import numpy as np
 
 from guided_dip.diffusion import Schedule, check_timestep, timestep_of
 from guided_dip.errors import InputError, choices
@@ -69,6 +71,8 @@ class Stage:
         Side in pixels of the random squares it is fitted to; None for the whole image.
     work
         What a step costs, in steps on the whole image.
+    hidden
+        Part of the known pixels that is hidden, where others are missing; None where none is.
     """
 
     steps: int
@@ -77,6 +81,7 @@ class Stage:
     a: float | None = None
     patch: int | None = None
     work: float = 1.0
+    hidden: float | None = None
 
 
 @dataclass(frozen=True)
@@ -264,6 +269,7 @@ def make_plan(
     patches: Patches | None = None,
     order: GuideOrder = "most-noisy-first",
     seed: int = 0,
+    hide: tuple[float, float] | None = None,
 ) -> Plan:
     """Build the plan of a fit.
 
@@ -294,6 +300,9 @@ def make_plan(
         method's own is there to be compared with it.
     seed
         Of the shuffled orders.
+    hide
+        Where pixels are missing: which part of the others the first and the last recorrupted guide
+        hide. Without a noise level, that is all they do.
 
     Raises
     ------
@@ -320,6 +329,7 @@ def make_plan(
             sigma,
             (a_start, a_end),
             patches,
+            hide,
         )
         for share in set(shares)
     }
@@ -353,12 +363,15 @@ def _stages(
     sigma: float | None,
     strengths: tuple[float, float],
     patches: Patches | None,
+    hide: tuple[float, float] | None,
 ) -> tuple[Stage, ...]:
     """Plan one restart."""
     if supervision == "observation":
         return (Stage(steps, sigma=sigma),)
     if scale is None:
         scale = DEFAULT_SCALE.get(schedule.name, 0.0)
+    if supervision == "recorrupted-guides" and hide is not None:
+        return _hiding(schedule, steps, count, scale, sigma, strengths, hide)
     if supervision == "recorrupted-guides":
         known = _known(sigma, supervision)
         return _recorrupted(schedule, steps, count, scale, known, *strengths, patches)
@@ -380,6 +393,34 @@ def _known(sigma: float | None, supervision: str) -> float:
     if not (math.isfinite(sigma) and sigma >= 0):
         raise InputError(f"a noise level is a number >= 0, not {sigma!r}")
     return sigma
+
+
+def _hiding(
+    schedule: Schedule,
+    steps: int,
+    count: int,
+    scale: float,
+    sigma: float | None,
+    strengths: tuple[float, float],
+    hide: tuple[float, float],
+) -> tuple[Stage, ...]:
+    """Plan by the part that is hidden, as in diffusion with an absorbing state.
+
+    At timestep ``t`` a pixel is still to be seen with probability ``alpha_bar_t``.
+    """
+    first, last = hide
+    if not 0 < last <= first < 1:
+        raise InputError(
+            f"what is hidden goes from much to little, between 0 and 1, not {first:g} to {last:g}"
+        )
+    parts = [first + (last - first) * k / max(1, count - 1) for k in range(max(count, 0))]
+    if sigma:
+        stages = _recorrupted(schedule, steps, count, scale, sigma, *strengths, None)
+    else:
+        times = [int(np.argmax(1 - schedule.alpha_bar >= part)) for part in parts]
+        shares = iterations(steps, [float(schedule.beta[t]) for t in times], scale)
+        stages = tuple(Stage(n, t) for n, t in zip(shares, times, strict=True))
+    return tuple(replace(s, hidden=part) for s, part in zip(stages, parts, strict=True))
 
 
 def _recorrupted(

@@ -33,19 +33,27 @@ from guided_dip.backbones.blocks import extend
 from guided_dip.diffusion import Schedule, forward, forward_from_observation
 from guided_dip.errors import InputError
 from guided_dip.guidance import Plan
-from guided_dip.operators import Operator
+from guided_dip.hiding import Hiding
+from guided_dip.operators import Downsample, Operator, identity, resampled
+from guided_dip.tasks import UP, SuperResolve, agreeing
 from guided_dip.tiling import Window
+
+SIZES = (1.0, 0.9, 0.8, 0.7, 0.6)  # of a measurement that is made smaller, in parts of it
 
 
 class Pair(NamedTuple):
     """One step's input of the network and target of its output, both (1, C, H, W).
 
     They show the part of the image that `window` cuts out, rows and columns; None for all of it.
+    Where there is a `weight`, (1, 1 or C, H, W), the measured output and the target are compared
+    after both have been multiplied by it. What is `apart` shows no part of the image.
     """
 
     input: Tensor
     target: Tensor
     window: Window | None = None
+    weight: Tensor | None = None
+    apart: bool = False
 
 
 class Supervision(Protocol):
@@ -67,8 +75,21 @@ class Supervision(Protocol):
         """Whether final inputs differ between draws, so that averaging them helps."""
         ...
 
+    def again(self, output: Tensor, passes: int) -> Tensor | None:
+        """Return what goes into the network after so many passes; None if the output is final."""
+        ...
 
-class FromZ:
+
+class Once:
+    """A supervision whose network's outputs are final."""
+
+    def again(self, output: Tensor, passes: int) -> Tensor | None:
+        """Return None: one pass is enough."""
+        del output, passes
+        return None
+
+
+class FromZ(Once):
     """The network maps a fixed random z to the image; the target is a guide, drawn once a stage.
 
     Parameters
@@ -170,6 +191,19 @@ def _timestep(plan: Plan, stage: int) -> int:
     return t
 
 
+class Grain(Protocol):
+    """Turns white noise (1, C, H, W) into other noise, `reach` pixels of it lost at each side."""
+
+    @property
+    def reach(self) -> int:
+        """Pixels that are lost."""
+        ...
+
+    def __call__(self, white: Tensor) -> Tensor:
+        """Turn it."""
+        ...
+
+
 class Filter:
     """Turns white noise into noise that is correlated over pixels and channels.
 
@@ -197,7 +231,7 @@ class Filter:
         return F.conv2d(mixed, each, groups=white.shape[1])
 
 
-class RecorruptedGuides:
+class RecorruptedGuides(Once):
     """The guide is the network's input, and the target carries noise independent of it.
 
     Parameters
@@ -214,6 +248,12 @@ class RecorruptedGuides:
         Strength of the noise at each pixel over `sigma`, where it is not the same everywhere.
     grain
         How the noise is correlated; None if it is white.
+    hiding
+        Where pixels are missing: which of the others are hidden from the network at a step. It is
+        then given (1, C + 1, H, W): the image, 0 where it is missing or hidden, and where it is
+        not; and `sigma` may be 0, for an image without noise.
+    lift
+        Makes the network's input of a measurement.
     """
 
     draws_differ = True
@@ -226,12 +266,15 @@ class RecorruptedGuides:
         sigma: float,
         seed: int,
         share: Tensor | None = None,
-        grain: Filter | None = None,
+        grain: Grain | None = None,
+        hiding: Hiding | None = None,
+        lift: Callable[[Tensor], Tensor] = identity,
     ) -> None:
-        if not (math.isfinite(sigma) and sigma > 0):
+        noisy = math.isfinite(sigma) and sigma > 0
+        if not noisy and (hiding is None or sigma != 0):
             raise InputError(f"recorrupted guides need a noise level above 0, not {sigma!r}")
         self._y, self._plan, self._sigma, self._seed = y, plan, sigma, seed
-        self._share, self._grain = share, grain
+        self._share, self._grain, self._hiding, self._lift = share, grain, hiding, lift
         self._only_squares = all(stage.patch is not None for stage in plan)
 
     def _strength(self, stage: int) -> float:
@@ -244,11 +287,30 @@ class RecorruptedGuides:
 
         Of a random square of the image where the stage says so.
         """
+        if self._hiding is not None:
+            return self._hidden_pair(self._hiding, stage, step)
         a = self._strength(stage)
         window = self._window(self._plan.stages[stage].patch, step)
         y = _cut(self._y, window)
         eta = self._noise(y, window, "eta", step)
-        return Pair(y + a * eta, y - eta / a, window)
+        return Pair(self._lift(y + a * eta), y - eta / a, window)
+
+    def _hidden_pair(self, hiding: Hiding, stage: int, step: int) -> Pair:
+        """Return a pair whose input lacks some of what its target has.
+
+        What is hidden is compared with itself: the network has seen nothing of its noise. What is
+        not is compared as ever, or, without noise, not at all.
+        """
+        kept = hiding.kept(self._plan.stages[stage].hidden or 0.0, step)
+        if not self._sigma:
+            weight = hiding.known - kept
+            shown, target = self._y, self._y
+        else:
+            a, weight = self._strength(stage), hiding.known
+            eta = self._noise(self._y, None, "eta", step)
+            shown, target = self._y + a * eta, self._y - kept * eta / a
+        weight = weight / weight.mean().sqrt().clamp_min(1e-3)
+        return Pair(torch.cat([shown * kept, kept], 1), target, None, weight)
 
     def _noise(self, y: Tensor, window: Window | None, purpose: str, number: int) -> Tensor:
         """Draw noise such as there is in this part of the observation."""
@@ -284,11 +346,21 @@ class RecorruptedGuides:
 
         A window's noise is not the whole image's: to draw that costs the whole image's time.
         """
+        if self._hiding is not None:
+            assert window is None, "missing pixels are filled in on the whole image"
+            return self._final_shown(self._hiding, stage, draw)
         if window is None:
             eta = self._noise(self._y, None, "final", draw)
         else:
             eta = self._field(window, draw)
-        return _cut(self._y, window) + self._strength(stage) * eta
+        return self._lift(_cut(self._y, window) + self._strength(stage) * eta)
+
+    def _final_shown(self, hiding: Hiding, stage: int, draw: int) -> Tensor:
+        """Return the image with all its known pixels, and which these are."""
+        shown = self._y
+        if self._sigma:
+            shown = shown + self._strength(stage) * self._noise(self._y, None, "final", draw)
+        return torch.cat([shown * hiding.known, hiding.known], 1)
 
     def _field(self, window: Window, draw: int) -> Tensor:
         """Draw a window's noise, the same at a pixel in every window."""
@@ -309,6 +381,75 @@ def _cut(image: Tensor, window: Window | None) -> Tensor:
     return part
 
 
+class SmallerGuides:
+    """The guide is the measurement made smaller once more, and the target is the measurement.
+
+    What a network learns of making that larger, it does to the measurement in the end (Shocher et
+    al., "Zero-shot super-resolution", CVPR 2018): once, or several times over. It is shown the
+    measurement in several sizes, of which details of every size are learned.
+
+    Parameters
+    ----------
+    y : (1, C, H, W)
+        The measurement.
+    task
+        How it came about.
+    plan
+        Its stages have the strengths of added noise, where there is a noise level.
+    seed
+        Seed of the run.
+    sigma
+        Noise level; 0 for none.
+    """
+
+    def __init__(
+        self, y: Tensor, task: SuperResolve, plan: Plan, *, seed: int, sigma: float = 0.0
+    ) -> None:
+        self._y, self._task, self._plan, self._seed, self._sigma = y, task, plan, seed, sigma
+        self._smaller = Downsample(task.factor, task.operator.kernel)
+        self.draws_differ = sigma > 0
+        sizes = {
+            (_multiple(y.shape[-2] * part, task.factor), _multiple(y.shape[-1] * part, task.factor))
+            for part in SIZES
+        }
+        self._targets = [resampled(y, size, "lanczos") for size in sorted(sizes, reverse=True)]
+
+    def pair(self, stage: int, step: int) -> Pair:
+        """Return the measurement made smaller and interpolated again, and the measurement."""
+        target = self._targets[seeds.derive(self._seed, "size", step) % len(self._targets)]
+        shown = target
+        if self._sigma:
+            a = self._plan.stages[stage].a or 0.0
+            eta = self._sigma * seeds.normal(target, self._seed, "eta", step)
+            shown, target = target + a * eta, target - eta / a
+        size = (target.shape[-2], target.shape[-1])
+        return Pair(resampled(self._smaller(shown), size, UP), target, apart=True)
+
+    def final_input(self, stage: int, draw: int, window: Window | None = None) -> Tensor:
+        """Return the measurement, interpolated."""
+        assert window is None, "it is made larger as a whole"
+        y = self._y
+        if self._sigma:
+            a = self._plan.stages[stage].a or 0.0
+            y = y + a * self._sigma * seeds.normal(y, self._seed, "final", draw)
+        return self._larger(y)
+
+    def again(self, output: Tensor, passes: int) -> Tensor | None:
+        """Interpolate an output that is to be larger still."""
+        if passes == self._task.times:
+            return None
+        scale = self._task.factor**passes
+        return self._larger(agreeing(output, self._y, Downsample(scale, self._smaller.kernel)))
+
+    def _larger(self, image: Tensor) -> Tensor:
+        factor = self._task.factor
+        return resampled(image, (image.shape[-2] * factor, image.shape[-1] * factor), UP)
+
+
+def _multiple(length: float, factor: int) -> int:
+    return max(1, round(length / factor)) * factor
+
+
 class _Around:
     """Another supervision, but for its pairs."""
 
@@ -323,6 +464,10 @@ class _Around:
     def final_input(self, stage: int, draw: int, window: Window | None = None) -> Tensor:
         """Return the other's input."""
         return self._supervision.final_input(stage, draw, window)
+
+    def again(self, output: Tensor, passes: int) -> Tensor | None:
+        """As the other's."""
+        return self._supervision.again(output, passes)
 
 
 class Ahead(_Around):

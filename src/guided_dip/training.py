@@ -112,12 +112,16 @@ class Batch(NamedTuple):
         How each is turned in the network.
     operator
         Forward operator.
+    weights : (1, 1 or C, H, W) each
+        What measured outputs and targets are multiplied by before they are compared; none for all
+        alike.
     """
 
     inputs: Sequence[Tensor]
     targets: Sequence[Tensor]
     turns: Sequence[int]
     operator: Operator
+    weights: Sequence[Tensor] = ()
 
 
 class Taken(NamedTuple):
@@ -237,18 +241,20 @@ class Trainer:
             return self._replayed(self._replay, batch)
 
     def _replayed(self, replay: Replay, batch: Batch) -> Taken:
-        inputs, targets, turns, operator = batch
+        inputs, targets, turns, operator, weights = batch
         # One recording serves all turns, where nothing in a step knows which way is up.
         outside = operator is identity and self._settings.measure == "before"
         if outside:
             inputs, targets = turned(inputs, turns), turned(targets, turns)
+            weights = turned(weights, turns) if weights else ()
         inside = [0] * len(turns) if outside else turns
 
         def work(*tensors: Tensor) -> Taken:
             count = len(inputs)
-            return self._taken(Batch(tensors[:count], tensors[count:], inside, operator))
+            parts = tensors[:count], tensors[count : 2 * count], tensors[2 * count :]
+            return self._taken(Batch(parts[0], parts[1], inside, operator, parts[2]))
 
-        taken = Taken(*replay(work, (*inputs, *targets), tuple(inside)))
+        taken = Taken(*replay(work, (*inputs, *targets, *weights), tuple(inside)))
         if not outside:
             return taken
         upright = unturned(taken.outputs, turns)
@@ -260,11 +266,15 @@ class Trainer:
             self._replay.wait()
 
     def _taken(self, batch: Batch) -> Taken:
-        s, (inputs, targets, turns, operator) = self._settings, batch
+        s, (inputs, targets, turns, operator, weights) = self._settings, batch
         if not self.network.training:  # going through all modules costs small networks 1%
             self.network.train()
         outputs = through(self.network, inputs, turns)
-        losses = _losses(operator(outputs), joined(targets))
+        measured, aims = operator(outputs), joined(targets)
+        if weights:
+            weight = joined(weights)
+            measured, aims = measured * weight, aims * weight
+        losses = _losses(measured, aims)
         self.step(losses)
         outputs, losses = outputs.detach(), losses.detach()
         if s.measure == "before":
@@ -318,9 +328,14 @@ class Trainers:
         for trainer in self._each:
             trainer.fork()
         taken = [
-            trainer.launch(Batch([given], [target], [k], batch.operator))
-            for trainer, given, target, k in zip(
-                self._each, batch.inputs, batch.targets, batch.turns, strict=True
+            trainer.launch(Batch([given], [target], [k], batch.operator, weight))
+            for trainer, given, target, k, weight in zip(
+                self._each,
+                batch.inputs,
+                batch.targets,
+                batch.turns,
+                [[each] for each in batch.weights] or [[] for _ in self._each],
+                strict=True,
             )
         ]
         for trainer in self._each:

@@ -43,6 +43,16 @@ from guided_dip.runs import Source, load_run
 
 _log = logging.getLogger(__name__)
 
+# Settings that runs from before did not have, with what these did: left out of the digest where
+# they say no more than that, so that such runs are still known.
+LATER: Mapping[str, Any] = {
+    "task": "denoise",
+    "kernel": None,
+    "enlarge": None,
+    "downsampling": "lanczos",
+    "hide_start": 0.5,
+    "hide_end": 0.1,
+}
 # Raised when the same spec comes to mean other results.
 RESULTS = 1
 
@@ -235,6 +245,7 @@ def _task(spec: RunSpec, folder: Path, images: Mapping[str, Input]) -> Task:
     config, picture = spec.config, images[spec.image]
     # How many threads and which device of its kind compute a run is no part of what it is.
     settings = config.model_dump(mode="json", exclude={"threads"})
+    settings = {k: v for k, v in settings.items() if k not in LATER or v != LATER[k]}
     content = {"results": RESULTS, "settings": settings, "input": picture.digest}
     return Task(
         spec.name,

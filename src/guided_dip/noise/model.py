@@ -184,6 +184,8 @@ def parse_noise(text: str) -> NoiseModel | None:
     kind = kind.lower()
     if kind == "auto" and not colon:
         return None
+    if kind == "none" and not colon:
+        return NoiseModel("gaussian")
     if kind == "auto":
         raise InputError(
             f"noise {quoted(text)}: auto takes no level; try auto, or gaussian:25 to state it"

@@ -13,19 +13,24 @@ from scipy import ndimage
 from guided_dip import backbones
 from guided_dip import config as configs
 from guided_dip.config import Config
-from guided_dip.engine import resolve_device, resolve_precision
+from guided_dip.engine import resolve_device, resolve_precision, to_array, to_tensor
 from guided_dip.errors import InputError
+from guided_dip.grain import Grain
 from guided_dip.images import to_float
 from guided_dip.images.resize import resize_square
+from guided_dip.jpeg import Rounding, Tables
 from guided_dip.memory import total_memory
 from guided_dip.noise import NoiseModel
+from guided_dip.operators import Blur, Downsample, parse_kernel
 from guided_dip.restoration.noise import noise_of
 from guided_dip.restoration.run import Restoration
-from guided_dip.restoration.span import span_of
+from guided_dip.restoration.span import Span, span_of
 from guided_dip.result import Record, Result
+from guided_dip.tasks import DENOISE, Deblur, Dejpeg, SuperResolve, Task
 
 MAX_CHANNELS = 4
 FEWEST_STEPS = 10  # that are worth taking
+JPEG_WEAKEST = 1.0  # recorruption: weaker, what is wrong in the model of the noise is learned
 MEMORY_SHARE = 0.5  # of the machine's, where none is stated
 MARGIN = 0.9  # of a time budget: the rest is for a pace that is never quite even
 
@@ -35,6 +40,9 @@ def restore(
     *,
     effort: str = "balanced",
     preset: str | None = None,
+    mask: NDArray[Any] | None = None,
+    kernel: NDArray[Any] | None = None,
+    tables: Tables | None = None,
     clean: NDArray[Any] | None = None,
     time_budget: float | None = None,
     on_step: Callable[[Record], None] | None = None,
@@ -52,7 +60,14 @@ def restore(
         ``fast``, ``balanced`` or ``best``: the one dial between time and quality.
     preset
         ``report`` or ``author``, the report's experiment, instead of an effort.
-    clean : array of the image's shape, optional
+    mask : (H, W) array, optional
+        Where pixels are missing: they are filled in, whatever is there. Without noise
+        (``noise="none"``) the others stay exactly as they are.
+    kernel : (Kh, Kw) array, optional
+        The blur that ``task="deblur"`` undoes, if no setting names it; odd sides.
+    tables
+        Of the file that ``task="dejpeg"`` is to improve: `guided_dip.jpeg.read_tables`.
+    clean : array of the result's shape, optional
         Scores the records and the result; changes nothing else.
     time_budget
         Seconds that the run may take: plans no more steps than fit.
@@ -80,13 +95,25 @@ def restore(
     (32, 32)
     """
     chosen = configs.make_config(settings, preset=effort if preset is None else preset)
-    return prepare(image, chosen, clean=clean, time_budget=time_budget).run(on_step)
+    prepared = prepare(
+        image,
+        chosen,
+        mask=mask,
+        kernel=kernel,
+        tables=tables,
+        clean=clean,
+        time_budget=time_budget,
+    )
+    return prepared.run(on_step)
 
 
 def prepare(
     image: NDArray[Any],
     config: Config,
     *,
+    mask: NDArray[Any] | None = None,
+    kernel: NDArray[Any] | None = None,
+    tables: Tables | None = None,
     clean: NDArray[Any] | None = None,
     time_budget: float | None = None,
 ) -> Restoration:
@@ -94,7 +121,7 @@ def prepare(
 
     Parameters
     ----------
-    image, clean, time_budget
+    image, mask, kernel, tables, clean, time_budget
         As for `restore`.
     config
         Settings.
@@ -106,18 +133,21 @@ def prepare(
     """
     pixels = _checked(image, "image", nan_as_missing=config.nan_as_missing)
     reference = None if clean is None else _checked(clean, "clean image")
-    if reference is not None and reference.shape != pixels.shape:
-        raise InputError(
-            f"the clean image's shape {reference.shape} is not the image's {pixels.shape}"
-        )
-    missing = _missing(pixels)
+    task = _task(config, pixels, kernel, tables)
+    first = _first(task, pixels)
+    wanted = pixels.shape if first is None else first.shape
+    if reference is not None and reference.shape != wanted:
+        raise InputError(f"the clean image's shape {reference.shape} is not the image's {wanted}")
+    missing = _missing(pixels, mask)
     if config.resize is not None:
         if missing is not None:
             raise InputError("an image with missing pixels cannot be resized: leave out one")
         image = resize_square(image, config.resize)
         reference = None if clean is None else _checked(resize_square(clean, config.resize), "")
         pixels = _checked(image, "image")
-    noise, grain, note = noise_of(pixels, missing, config)
+    noise, grain, note = _noise_of(task, pixels, missing, config)
+    if isinstance(task, Dejpeg):
+        config = config.replace(a_end=config.a_end or JPEG_WEAKEST)
     if config.grain == "auto":
         config = config.replace(grain="white" if grain is None else "correlated")
     if missing is not None:
@@ -125,13 +155,16 @@ def prepare(
         if config.patch:
             raise InputError("missing pixels are filled in on the whole image: leave out patch")
         config = config.replace(patch=0)
+    if task is not DENOISE:
+        config = config.replace(patch=0, tile=0)
     dtype = np.dtype(np.float32) if image.dtype.kind == "f" else image.dtype
-    span = span_of(pixels, noise, grain)
+    span = _span_of(task, pixels, noise, grain)
+    shape = image.shape if first is None else (*first.shape[:2], *image.shape[2:])
 
     def ready(config: Config) -> Restoration:
         resolved = _resolved(config, pixels, span.sigma, noise)
         return Restoration(
-            resolved, pixels, dtype, image.shape, noise, reference, missing, span, note
+            resolved, pixels, dtype, shape, noise, reference, missing, span, note, task, first
         )
 
     restoration = ready(config)
@@ -225,9 +258,71 @@ def _checked(
     return pixels
 
 
-def _missing(pixels: NDArray[np.float32]) -> NDArray[np.bool_] | None:
-    """Return which pixels (H, W) are missing in any channel; None if none is."""
+def _task(
+    config: Config,
+    pixels: NDArray[np.float32],
+    kernel: NDArray[Any] | None,
+    tables: Tables | None,
+) -> Task:
+    """Return what was done to the image, besides noise and missing pixels."""
+    if config.task != "deblur" and (kernel is not None or config.kernel is not None):
+        raise InputError("a kernel is for the task deblur: leave it out, or try task=deblur")
+    if config.task != "super-resolve" and config.enlarge is not None:
+        raise InputError(
+            "enlarge is for the task super-resolve: leave it out, or try task=super-resolve"
+        )
+    if config.task == "dejpeg":
+        if tables is None:
+            raise InputError("there are no quantisation tables: give those of the JPEG file")
+        return Dejpeg(Rounding(to_tensor(pixels, resolve_device(config.device)), tables))
+    if config.task == "super-resolve":
+        return SuperResolve(Downsample(config.enlarge or 2, config.downsampling))
+    if config.task != "deblur":
+        return DENOISE
+    if kernel is None and config.kernel is None:
+        raise InputError("deblurring needs the blur's kernel: give it, such as gaussian:2.0")
+    return Deblur(Blur(parse_kernel(config.kernel or "") if kernel is None else kernel))
+
+
+def _noise_of(
+    task: Task,
+    pixels: NDArray[np.float32],
+    missing: NDArray[np.bool_] | None,
+    config: Config,
+) -> tuple[NoiseModel | None, Grain | None, str]:
+    """Return the noise to reckon with, as `guided_dip.restoration.noise.noise_of` does."""
+    if isinstance(task, Dejpeg):
+        return NoiseModel("gaussian", task.rounding.sigma), None, ""
+    return noise_of(pixels, missing, config)
+
+
+def _span_of(
+    task: Task, pixels: NDArray[np.float32], noise: NoiseModel | None, grain: Grain | None
+) -> Span:
+    """Return the values that the image covers; what JPEG did is known in the file's own."""
+    if isinstance(task, Dejpeg):
+        assert noise is not None, "its rounding is a noise"
+        return Span(noise=noise)
+    return span_of(pixels, noise, grain)
+
+
+def _first(task: Task, pixels: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    """Return the image without a restoration, where it has another size than what was measured."""
+    if not isinstance(task, SuperResolve) or not np.isfinite(pixels).all():
+        return None
+    return to_array(task.lift(to_tensor(pixels, torch.device("cpu"))))
+
+
+def _missing(pixels: NDArray[np.float32], mask: NDArray[Any] | None) -> NDArray[np.bool_] | None:
+    """Return which pixels (H, W) are missing, in the mask or in any channel; None if none is."""
     missing: NDArray[np.bool_] = np.any(~np.isfinite(pixels), axis=2)
+    if mask is not None:
+        if mask.shape != missing.shape:
+            raise InputError(
+                f"the mask is {mask.shape[1::-1]} pixels, and the image {missing.shape[::-1]}: "
+                "try one of the same size"
+            )
+        missing = missing | np.asarray(mask, bool)
     if missing.all():
         raise InputError("every pixel of the image lacks a channel: there is nothing to start from")
     return missing if missing.any() else None

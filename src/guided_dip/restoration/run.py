@@ -23,10 +23,11 @@ from guided_dip.engine import Engine, thread_count, to_array, to_tensor
 from guided_dip.errors import RunError
 from guided_dip.fit import Fit, Step
 from guided_dip.guidance import Patches, Plan, Stage, make_plan
+from guided_dip.hiding import Hiding
 from guided_dip.images import from_float
 from guided_dip.memory import memory_reused, peak_memory
 from guided_dip.noise import NoiseModel
-from guided_dip.operators import Mask
+from guided_dip.operators import Mask, identity
 from guided_dip.residual import ResidualCheck, check_residual, explained_share
 from guided_dip.restoration.checkpoint import Checkpoint
 from guided_dip.restoration.course import SMALLER, Course
@@ -34,6 +35,7 @@ from guided_dip.restoration.span import WHITE, Span, in_bands
 from guided_dip.result import Record, Result, Scores, Scoring
 from guided_dip.sizing import MARGIN
 from guided_dip.stopping import make_stopping
+from guided_dip.tasks import DENOISE, Dejpeg, SuperResolve, Task
 from guided_dip.tiling import Tiling, Window, middle
 from guided_dip.training import FitSettings
 
@@ -69,6 +71,10 @@ class Restoration:
         The values the image covers; inside the fit they are mapped to [0, 1], their noise even.
     note
         What to tell the user of how it was prepared.
+    task
+        What was done to the image.
+    first : (H', W', C) float32 or None
+        The image without a restoration, where it has another size than what was measured.
     """
 
     config: Config
@@ -80,6 +86,8 @@ class Restoration:
     missing: NDArray[np.bool_] | None = None
     span: Span = WHITE
     note: str = ""
+    task: Task = DENOISE
+    first: NDArray[np.float32] | None = None
     plan: Plan = field(init=False)
 
     def __post_init__(self) -> None:
@@ -101,14 +109,32 @@ class Restoration:
             start=c.start,
             end=c.end,
             scale=c.scale,
-            sigma=None if self.noise is None else max(self._sigma, LEAST_SIGMA),
+            sigma=self._planned_sigma,
             a_start=c.a_start,
             a_end=c.a_end,
             restarts=c.restarts or 1,
             patches=self._patches,
             order=c.guide_order,
             seed=c.seed,
+            hide=None if self.missing is None else (c.hide_start, c.hide_end),
         )
+
+    @property
+    def unrestored(self) -> NDArray[np.float32]:
+        """What the image is without a restoration, in its own size."""
+        return self.pixels if self.first is None else self.first
+
+    @property
+    def _planned_sigma(self) -> float | None:
+        """Noise level of the plan; None where it is not known, or there is none to speak of."""
+        if self.noise is None or self._keeps_known:
+            return None
+        return max(self._sigma, LEAST_SIGMA)
+
+    @property
+    def _keeps_known(self) -> bool:
+        """Whether known pixels are right as they are, and only missing ones are restored."""
+        return self.missing is not None and self._sigma < LEAST_SIGMA
 
     @property
     def _patches(self) -> Patches | None:
@@ -128,6 +154,7 @@ class Restoration:
             and self.noise is not None
             and self._sigma < LEAST_SIGMA
             and self.missing is None
+            and self.task is DENOISE
         )
 
     def run(
@@ -161,7 +188,7 @@ class Restoration:
 
     def _run(self, on_step: Callable[[Record], None] | None, resume: Checkpoint | None) -> Result:
         if not self.plan.steps:
-            return self._result(self.pixels, None, None, ())
+            return self._result(self.unrestored, None, None, ())
         course = self.begin()
         if resume is not None:
             course.load(resume)
@@ -235,7 +262,8 @@ class Restoration:
         pixels = self._pixels_of(estimate)
         if spread is None:
             return pixels, None
-        return pixels, self.span.spread_from_fit(to_array(spread), to_array(estimate))
+        parts = (to_array(self.task.cut(part)) for part in (spread, estimate))
+        return pixels, self.span.spread_from_fit(*parts)
 
     def _has_diverged(self, course: Course, loss: float) -> bool:
         usual = max(self._power, course.records[0].loss) if course.records else math.inf
@@ -350,15 +378,20 @@ class Restoration:
             network = self._network(y.shape[1], restart)
             return Engine(network, device, c.precision).state_dict()
 
-        if self.missing is None:
-            return Fit(engine, supervision, plan, settings, fresh=fresh, tiling=self._tiling)
+        if self.missing is None or c.supervision == "recorrupted-guides":
+            # What is fitted to the measurement made smaller is compared with the measurement.
+            smaller = isinstance(self.task, SuperResolve)
+            operator, tiling = identity if smaller else self.task.operator, self._tiling
+            return Fit(engine, supervision, plan, settings, operator, fresh, tiling)
         mask = Mask(torch.from_numpy(~self.missing).to(y)[None, None])
         measured = supervisions.Measured(supervision, mask)
         return Fit(engine, measured, plan, settings, mask, fresh, self._tiling)
 
     def _network(self, channels: int, restart: int = 0) -> nn.Module:
         c = self.config
-        in_channels = channels if c.supervision == "recorrupted-guides" else None
+        in_channels = None  # those of z
+        if c.supervision == "recorrupted-guides":
+            in_channels = channels + (self.missing is not None)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seeds.derive(c.seed, "weights", *([restart] if restart else [])))
             return backbones.build(
@@ -368,20 +401,37 @@ class Restoration:
     def _supervision(self, y: Tensor, plan: Plan) -> supervisions.Supervision:
         c = self.config
         sigma = self._sigma
+        if isinstance(self.task, SuperResolve):
+            noise = sigma if sigma >= LEAST_SIGMA else 0.0
+            return supervisions.SmallerGuides(y, self.task, plan, seed=c.seed, sigma=noise)
         if c.supervision == "recorrupted-guides":
             local = self.span.local_share(self.pixels)
             share = None if local is None else to_tensor(local, y.device)
             grain = self.span.grain
-            correlate = None
-            if grain is not None:
+            correlate: supervisions.Grain | None = None
+            if isinstance(self.task, Dejpeg):
+                correlate, sigma = self.task.rounding, 1.0
+            elif grain is not None:
                 kernel, mixing = (
                     torch.from_numpy(part).to(y) for part in (grain.kernel, grain.mixing)
                 )
                 correlate = supervisions.Filter(kernel, mixing)
+            hiding = None
+            sigma = max(sigma, LEAST_SIGMA)
+            if self.missing is not None:
+                hiding = Hiding(torch.from_numpy(~self.missing).to(y)[None, None], c.seed)
+                sigma = 0.0 if self._keeps_known else sigma
             return supervisions.RecorruptedGuides(
-                y, plan, sigma=sigma, seed=c.seed, share=share, grain=correlate
+                y,
+                plan,
+                sigma=sigma,
+                seed=c.seed,
+                share=share,
+                grain=correlate,
+                hiding=hiding,
+                lift=self.task.lift,
             )
-        z = self._z(y)
+        z = self._z(self.task.lift(y))
         fixed: dict[str, Any] = {"jitter": c.jitter or 0.0, "seed": c.seed}
         if c.supervision == "observation":
             return supervisions.observation(y, z, **fixed)
@@ -404,7 +454,7 @@ class Restoration:
 
     def _record(self, step: Step, loss: float, seconds: float) -> Record:
         score = None
-        if self._scoring is not None:
+        if self._scoring is not None and not step.apart:
             score = self._scoring.psnr(self._pixels_of(step.output), step.window)
         return Record(
             step.index,
@@ -418,11 +468,18 @@ class Restoration:
 
     def _pixels_of(self, image: Tensor) -> NDArray[np.float32]:
         """Turn a (1, C, H, W) tensor of the fit into an (H, W, C) array in the image's values."""
-        return self.span.from_fit(to_array(image))
+        finished = self.task.finished(image, self._observation)
+        pixels = self.span.from_fit(to_array(finished))
+        if self._keeps_known:
+            assert self.missing is not None, "or none would be known"
+            pixels[~self.missing] = self.pixels[~self.missing]
+        return pixels
 
     def _residual_check(self, pixels: NDArray[np.float32]) -> ResidualCheck | None:
         """Check an estimate before it is blended with the image."""
         if self.noise is None or self.config.oracle or not self.plan.steps:
+            return None
+        if self.task is not DENOISE:  # what was taken away is more than noise
             return None
         correlated = self.span.grain is not None
         return check_residual(self.pixels, pixels, self.noise, self.missing, correlated=correlated)
@@ -437,7 +494,7 @@ class Restoration:
             return pixels
         blended = in_bands(
             lambda y, x: np.float32(1 - strength) * y + np.float32(strength) * x,
-            self.pixels,
+            self.unrestored,
             pixels,
         )
         if self.missing is not None:  # what was never measured cannot be blended with
@@ -447,6 +504,8 @@ class Restoration:
     def _share(self, pixels: NDArray[np.float32]) -> float:
         """Share of an estimate that is kept: all, unless it left out more than the noise."""
         if self.config.supervision != "recorrupted-guides" or self.noise is None:
+            return 1.0
+        if self.task is not DENOISE:
             return 1.0
         return explained_share(self.pixels, pixels, self.noise, self.missing)
 
@@ -482,7 +541,7 @@ class Restoration:
             spread=None if spread is None else spread.reshape(self.shape),
             residual=self._residual_check(pixels),
             scores=self._scores(blended),
-            scores_before=self._scores(self.pixels),
+            scores_before=self._scores(self.unrestored),
             note="; ".join(filter(None, notes)),
         )
 

@@ -1,0 +1,173 @@
+"""Forward operators: adjoints, and what independent implementations make of the same."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from scipy import ndimage, signal
+
+from guided_dip.errors import InputError
+from guided_dip.operators import (
+    Blur,
+    Downsample,
+    Gain,
+    Mask,
+    Operator,
+    from_callable,
+    gaussian_kernel,
+    identity,
+    motion_kernel,
+    parse_kernel,
+)
+
+SIZES = [(24, 36), (25, 37), (48, 24)]  # odd and even
+
+
+def random(*shape, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def cases():
+    for height, width in SIZES:
+        yield "identity", identity, (height, width)
+        yield "mask", Mask((random(1, 1, height, width) > 0).double()), (height, width)
+        yield "gain", Gain(random(1, 3, height, width)), (height, width)
+        for text in ("gaussian:1.3", "motion:7,30", "motion:4,0"):
+            yield text, Blur(parse_kernel(text)), (height, width)
+        yield "uneven kernel", Blur(np.arange(15.0).reshape(5, 3)), (height, width)
+        yield (
+            "callable",
+            from_callable(lambda x: x.flip(-1)[..., 1:] * 2, (1, 3, height, width)),
+            (
+                height,
+                width,
+            ),
+        )
+    for kernel in ("area", "bicubic", "lanczos"):
+        for scale in (1, 2, 3, 4):
+            yield f"{kernel} {scale}", Downsample(scale, kernel), (5 * scale, 8 * scale)
+
+
+@pytest.mark.parametrize(("name", "operator", "size"), list(cases()))
+def test_each_operator_has_its_adjoint(name, operator, size):
+    x = random(1, 3, *size, seed=1)
+    measured = operator(x)
+    y = random(*measured.shape, seed=2)
+    back = operator.adjoint(y)
+    assert back.shape == x.shape
+    assert torch.sum(measured * y).item() == pytest.approx(torch.sum(x * back).item(), rel=1e-12)
+    assert isinstance(operator, Operator)
+    twice = operator(2 * x + x.flip(-1))
+    torch.testing.assert_close(twice, 2 * measured + operator(x.flip(-1)))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "theirs"), [("area", "BOX"), ("bicubic", "BICUBIC"), ("lanczos", "LANCZOS")]
+)
+@pytest.mark.parametrize("scale", [2, 3, 4, 8])
+def test_downsampling_is_pillow_s(kernel, theirs, scale):
+    image = np.random.default_rng(0).random((6 * scale, 9 * scale)).astype(np.float32)
+    small = Image.fromarray(image).resize((9, 6), getattr(Image.Resampling, theirs))
+    ours = Downsample(scale, kernel)(torch.from_numpy(image)[None, None].double())
+    np.testing.assert_allclose(ours[0, 0].numpy(), np.asarray(small), atol=2e-6)
+
+
+@pytest.mark.parametrize("text", ["gaussian:2.0", "motion:15,30", "motion:1,0"])
+def test_blur_is_scipy_s_valid_convolution(text):
+    kernel = parse_kernel(text)
+    image = random(1, 2, 50, 41)
+    for channel, ours in zip(image[0], Blur(kernel)(image)[0], strict=True):
+        theirs = signal.convolve2d(channel.numpy(), kernel, mode="valid")
+        np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-12)
+
+
+def test_gaussian_blur_is_scipy_s():
+    image = random(1, 1, 60, 60)
+    theirs = ndimage.gaussian_filter(image[0, 0].numpy(), 2.0, truncate=4.0)
+    ours = Blur(gaussian_kernel(2.0))(image)[0, 0].numpy()
+    np.testing.assert_allclose(ours, theirs[8:-8, 8:-8], atol=1e-12)
+
+
+@given(st.floats(0.3, 20), st.floats(1, 60), st.floats(-400, 400))
+def test_kernels_sum_to_one_and_are_centred(sigma, length, angle):
+    for kernel in (gaussian_kernel(sigma), motion_kernel(length, angle)):
+        assert kernel.sum() == pytest.approx(1)
+        assert kernel.min() >= 0
+        assert all(side % 2 for side in kernel.shape)
+        centre = ndimage.center_of_mass(kernel)
+        assert centre == pytest.approx([(side - 1) / 2 for side in kernel.shape], abs=1e-6)
+
+
+@given(st.floats(3, 60), st.floats(-180, 180))
+def test_a_motion_goes_its_length_in_its_direction(length, angle):
+    kernel = motion_kernel(length, angle)
+    rows, columns = np.indices(kernel.shape) - (kernel.shape[0] - 1) / 2
+    across = columns * math.cos(math.radians(angle)) - rows * math.sin(math.radians(angle))
+    beside = columns * math.sin(math.radians(angle)) + rows * math.cos(math.radians(angle))
+    # An even distribution over (length - 1), and what sharing among pixels adds: at most 1/4 each.
+    assert (kernel * across**2).sum() == pytest.approx((length - 1) ** 2 / 12, abs=0.8)
+    assert (kernel * beside**2).sum() < 0.3
+
+
+def test_a_horizontal_motion_shifts_no_row():
+    kernel = motion_kernel(5, 0)
+    assert kernel.shape == (5, 5)
+    assert kernel[2].sum() == pytest.approx(1)
+    assert (kernel[2] > 0).all()
+
+
+def every_second(x):
+    return x[..., ::2]
+
+
+def spread_out(y):
+    return torch.stack([y, torch.zeros_like(y)], -1).flatten(-2)
+
+
+PHYSICS = SimpleNamespace(A=every_second, A_adjoint=spread_out)  # as deepinv's
+
+
+def test_objects_with_a_and_its_adjoint_are_taken_as_they_are():
+    operator = from_callable(PHYSICS, (1, 1, 4, 6))
+    x, y = random(1, 1, 4, 6), random(1, 1, 4, 3, seed=3)
+    assert torch.equal(operator(x), x[..., ::2])
+    assert torch.equal(operator.adjoint(y), spread_out(y))
+    found = from_callable(every_second, (1, 1, 4, 6))  # by automatic differentiation
+    assert torch.equal(found.adjoint(y), operator.adjoint(y))
+    assert from_callable(identity, (1, 1, 2, 2)) is identity
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Downsample(0), "whole number from 1"),
+        (lambda: Downsample(2.5), "whole number from 1"),
+        (lambda: Downsample(2, "cubic"), "did you mean 'bicubic'"),
+        (lambda: Downsample(3)(random(1, 1, 6, 7)), "must be multiples"),
+        (lambda: Blur(np.ones((2, 3))), "odd sides"),
+        (lambda: Blur(np.ones(3)), "odd sides"),
+        (lambda: Blur(np.zeros((3, 3))), "some above 0"),
+        (lambda: Blur(-np.ones((3, 3))), "no negative"),
+        (lambda: Blur(np.full((3, 3), np.nan)), "no negative"),
+        (lambda: Blur(np.ones((257, 1))), "at most 255"),
+        (lambda: Blur(np.ones((5, 5)))(random(1, 1, 4, 9)), "smaller than the blur"),
+        (lambda: parse_kernel("gaussian"), "is no kernel"),
+        (lambda: parse_kernel("gaussian:x"), "is no kernel"),
+        (lambda: parse_kernel("gaussian:-1"), "above 0"),
+        (lambda: parse_kernel("gaussian:nan"), "above 0"),
+        (lambda: parse_kernel("gaussian:1e9"), "at most"),
+        (lambda: parse_kernel("motion:15"), "is no kernel"),
+        (lambda: parse_kernel("motion:15,inf"), "degrees"),
+        (lambda: from_callable(3, (1, 1, 2, 2)), "is no operator"),
+        (lambda: from_callable(lambda _: 3, (1, 1, 2, 2))(random(1, 1, 2, 2)), "no tensor"),
+    ],
+)
+def test_what_is_no_operator_says_why(make, message):
+    with pytest.raises(InputError, match=message):
+        make()

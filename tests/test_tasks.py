@@ -1,0 +1,229 @@
+"""What was done to an image, and its undoing: lifts, several passes, and small restorations."""
+
+import io
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+
+from guided_dip.config import make_config
+from guided_dip.diffusion import make_schedule
+from guided_dip.errors import InputError
+from guided_dip.guidance import make_plan
+from guided_dip.jpeg import read_tables
+from guided_dip.metrics import psnr
+from guided_dip.operators import Blur, Downsample, Gain, gaussian_kernel, parse_kernel, resampled
+from guided_dip.restoration import prepare
+from guided_dip.supervision import SmallerGuides
+from guided_dip.tasks import DENOISE, Deblur, Degain, SuperResolve, _mirrored, agreeing
+
+SCHEDULE = make_schedule("cosine", lower_clip=1e-4)
+SETTINGS = {
+    "backbone_options": {"width": 12, "scales": 3},
+    "effort": "fast",
+    "threads": 1,
+    "restarts": 1,
+    "device": "cpu",
+}
+
+
+def cat(side=64, step=2):
+    return data.chelsea()[20 : 20 + side * step : step, 100 : 100 + side * step : step]
+
+
+def tensor(pixels):
+    pixels = np.atleast_3d(pixels).astype(np.float64) / 255
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None]
+
+
+def pixels_of(image):
+    return image[0].permute(1, 2, 0).numpy().astype(np.float32)
+
+
+def test_denoising_leaves_a_measurement_as_it_is():
+    y = tensor(cat())
+    assert DENOISE.operator(y) is y
+    assert DENOISE.lift(y) is y
+    assert DENOISE.finished(y, y) is y
+
+
+@pytest.mark.parametrize("text", ["gaussian:1.5", "motion:9,20"])
+def test_a_lifted_blur_is_sharper_and_has_its_frame(text):
+    x, blur = tensor(cat(128, 1)), Blur(parse_kernel(text))
+    y, task = blur(x), Deblur(blur)
+    lifted = task.lift(y)
+    assert lifted.shape == x.shape
+    assert task.cut(lifted).shape == y.shape
+    inner = (..., slice(40, 70), slice(40, 70))  # where borders, which are guessed, do not ring
+    wanted = task.cut(x)[inner]
+    error, before = task.cut(lifted)[inner] - wanted, y[inner] - wanted
+    assert (error**2).mean() < 0.6 * (before**2).mean()
+    gray = torch.full_like(y, 0.5)
+    torch.testing.assert_close(task.lift(gray), torch.full_like(x, 0.5), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (3, 4), (20, 9)])
+def test_small_images_are_mirrored_as_often_as_it_takes(size):
+    image = torch.arange(float(math.prod(size))).view(1, 1, *size)
+    wide = _mirrored(image, 13, 7)
+    assert wide.shape[-2:] == (size[0] + 26, size[1] + 14)
+    assert torch.equal(wide[..., 13:-13, 7:-7], image)
+    assert set(wide.unique().tolist()) == set(image.unique().tolist())
+
+
+def test_a_gain_is_divided_by_where_it_can_be():
+    x = tensor(cat())
+    gain = torch.linspace(0, 2, 64, dtype=torch.float64).expand(1, 1, 64, 64)
+    task = Degain(Gain(gain))
+    lifted = task.lift(task.operator(x))
+    assert torch.isfinite(lifted).all()
+    assert (lifted - x)[..., 32:].abs().max() < 0.02
+    assert torch.equal(task.finished(x, x), x)
+
+
+@pytest.mark.parametrize(
+    ("scale", "factor", "times"), [(2, 2, 1), (3, 3, 1), (4, 2, 2), (5, 5, 1), (8, 2, 3)]
+)
+def test_a_scale_is_reached_in_passes(scale, factor, times):
+    task = SuperResolve(Downsample(scale))
+    assert (task.factor, task.times) == (factor, times)
+    assert task.factor**task.times == scale
+
+
+def test_interpolation_is_pillow_s():
+    image = np.random.default_rng(0).random((11, 7)).astype(np.float32)
+    for size in ((22, 14), (33, 21), (8, 5)):
+        theirs = Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC)
+        ours = resampled(torch.from_numpy(image)[None, None].double(), size, "bicubic")
+        np.testing.assert_allclose(ours[0, 0].numpy(), np.asarray(theirs), atol=2e-6)
+
+
+def test_back_projection_makes_an_image_agree_with_its_measurement():
+    operator = Downsample(2, "lanczos")
+    y = operator(tensor(cat()))
+    image = resampled(y, (64, 64), "bicubic")
+    before, after = (operator(i) - y for i in (image, agreeing(image, y, operator)))
+    assert (after**2).mean() < 0.01 * (before**2).mean()
+
+
+def smaller(scale=4, sigma=0.0):
+    y = torch.rand(1, 3, 24, 20, generator=torch.Generator().manual_seed(0))
+    plan = make_plan("recorrupted-guides", SCHEDULE, steps=10, count=2, sigma=0.1)
+    task = SuperResolve(Downsample(scale, "area"))
+    return y, plan, SmallerGuides(y, task, plan, seed=1, sigma=sigma)
+
+
+def test_smaller_guides_are_the_measurement_in_several_sizes():
+    _, _, guides = smaller()
+    sizes = set()
+    for step in range(60):
+        pair = guides.pair(0, step)
+        assert pair.apart
+        assert pair.input.shape == pair.target.shape
+        height, width = pair.target.shape[-2:]
+        assert height % 2 == width % 2 == 0
+        sizes.add((height, width))
+        halved = Downsample(2, "area")(pair.target)
+        torch.testing.assert_close(pair.input, resampled(halved, (height, width), "bicubic"))
+    assert len(sizes) == 5
+    assert max(sizes) == (24, 20)
+    assert not guides.draws_differ
+
+
+def test_the_final_image_is_reached_in_passes_that_agree_with_the_measurement():
+    y, _, guides = smaller(scale=4)
+    first = guides.final_input(1, 0)
+    assert first.shape[-2:] == (48, 40)
+    second = guides.again(first, 1)
+    assert second.shape[-2:] == (96, 80)
+    assert guides.again(second, 2) is None
+    agreed = agreeing(first, y, Downsample(2))
+    torch.testing.assert_close(second, resampled(agreed, (96, 80), "bicubic"))
+
+
+def test_smaller_guides_of_a_noisy_measurement_are_recorrupted():
+    y, plan, guides = smaller(sigma=0.1)
+    assert guides.draws_differ
+    targets = [guides.pair(0, step).target for step in range(300)]
+    errors = torch.stack([target for target in targets if target.shape == y.shape]) - y
+    assert errors.std().item() == pytest.approx(0.1 / plan.stages[0].a, rel=0.05)
+    assert not torch.equal(guides.final_input(1, 0), guides.final_input(1, 1))
+
+
+def restored(image, clean, settings, **known):
+    usual = {"noise": "none", "check_noise": False, "grain": "white"}
+    prepared = prepare(image, make_config(SETTINGS | usual | settings), clean=clean, **known)
+    return prepared, prepared.run()
+
+
+def test_a_blurred_image_is_restored():
+    blur = Blur(gaussian_kernel(1.5))
+    x = tensor(cat())
+    noise = 0.01 * np.random.default_rng(0).standard_normal((52, 52, 3)).astype(np.float32)
+    y, clean = pixels_of(blur(x)) + noise, pixels_of(Deblur(blur).cut(x))
+    settings = {"task": "deblur", "kernel": "gaussian:1.5", "noise": "gaussian:2.55", "steps": 150}
+    prepared, result = restored(y, clean, settings)
+    assert result.image.shape == y.shape
+    assert result.scores.psnr > result.scores_before.psnr + 1
+    assert result.spread.shape == y.shape
+    _, again = restored(y, None, settings | {"kernel": None}, kernel=gaussian_kernel(1.5))
+    assert np.array_equal(again.image, result.image)
+    assert prepared.config.patch == 0
+
+
+def test_a_small_image_is_made_larger():
+    clean = cat(96)
+    small = pixels_of(Downsample(2, "lanczos")(tensor(clean)))
+    settings = {"task": "super-resolve", "enlarge": 2, "steps": 150}
+    settings["backbone_options"] = {"width": 12, "scales": 2, "final": "residual"}
+    prepared, result = restored(small, clean.astype(np.float32) / 255, settings)
+    assert result.image.shape == (96, 96, 3)
+    bicubic = Image.fromarray(small[..., 1]).resize((96, 96), Image.Resampling.BICUBIC)
+    np.testing.assert_allclose(prepared.unrestored[..., 1], np.asarray(bicubic), atol=1e-5)
+    assert result.scores.psnr > result.scores_before.psnr + 0.3
+    assert all(record.psnr is None for record in result.records)  # of no part of the image
+    assert len(result.snapshots) > 1
+    image = torch.from_numpy(result.image).permute(2, 0, 1)[None].double()
+    measured = pixels_of(Downsample(2, "lanczos")(image))
+    assert psnr(measured, small, data_range=1.0) > 45
+
+
+def test_jpeg_is_restored_within_its_intervals():
+    clean = cat(96, 1)
+    file = io.BytesIO()
+    Image.fromarray(clean).save(file, "JPEG", quality=10)
+    file.seek(0)
+    jpeg = Image.open(file)
+    tables = read_tables(jpeg)
+    settings = {"task": "dejpeg", "steps": 120}
+    prepared, result = restored(np.asarray(jpeg), clean, settings, tables=tables)
+    assert result.scores.psnr > result.scores_before.psnr + 0.1
+    assert result.image.dtype == np.uint8
+    moved = prepared.task.rounding.within(tensor(result.image).float()) - tensor(result.image)
+    assert moved.abs().max() < 3 / 255  # but for the result's rounding to 8 bits
+    assert prepared.config.a_end == 1.0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"task": "deblur"}, "needs the blur's kernel"),
+        ({"kernel": "gaussian:2"}, "try task=deblur"),
+        ({"enlarge": 2}, "try task=super-resolve"),
+        ({"task": "dejpeg"}, "no quantisation tables"),
+        ({"task": "sharpen"}, "task cannot be 'sharpen'"),
+        ({"task": "super-resolve", "enlarge": 9}, "enlarge cannot be 9"),
+        ({"task": "deblur", "kernel": "gaussian:x"}, "is no kernel"),
+    ],
+)
+def test_tasks_that_lack_what_they_need_say_so(settings, message):
+    with pytest.raises(InputError, match=message):
+        prepare(cat(), make_config(SETTINGS | settings))
+
+
+def test_a_clean_image_of_another_size_is_refused():
+    with pytest.raises(InputError, match=r"\(64, 64, 3\) is not the image's \(128, 128, 3\)"):
+        prepare(cat(), make_config(SETTINGS | {"task": "super-resolve"}), clean=cat())
