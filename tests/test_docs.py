@@ -9,10 +9,10 @@ import pytest
 
 from guided_dip.config import EFFORTS
 from guided_dip.experiments.ablation.design import load_ablation
-from guided_dip.experiments.ablation.page import RESULTS
 from guided_dip.experiments.ablation.runs import STUDY
 from guided_dip.experiments.ablation.table import CURVES, TABLE
 from guided_dip.experiments.benchmark_records import read_records
+from guided_dip.experiments.place import RESULTS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "LOG.md", "CHANGELOG.md")]

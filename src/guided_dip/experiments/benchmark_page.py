@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,17 +24,15 @@ from guided_dip.experiments.document import (
     Paragraph,
     Picture,
     Table,
-    to_html,
-    to_markdown,
 )
 from guided_dip.experiments.methods import METHODS
+from guided_dip.experiments.place import write_page
 from guided_dip.experiments.rows import SAW_CLEAN, SAW_NOISY
 from guided_dip.experiments.tables import number
-from guided_dip.files import write_whole
 from guided_dip.images import read, to_float
 from guided_dip.runs import load_run
 
-HTML, MARKDOWN, FIGURES, RESULTS = "benchmark.html", "benchmark.md", "figures", "results.json"
+NAME = "benchmark"  # of the page
 SHOWN = 3  # pictures whose restorations are shown
 POINTS = 200  # of a curve, whatever the number of steps
 CURVES_SIZE = (9.0, 4.6)  # inches
@@ -59,7 +55,7 @@ def draw_benchmark(
     Returns
     -------
     dict
-        What `RESULTS` holds: the tables and records, for programs.
+        What `results.json` holds: the tables and records, for programs.
 
     Raises
     ------
@@ -74,21 +70,8 @@ def draw_benchmark(
     methods = by_method(scores.values())
     document = make_document(benchmark, methods, folder, pictures=pictures)
     results = as_dict(benchmark, methods)
-    _write(folder, document, results)
+    write_page(folder, NAME, document, results)
     return results
-
-
-def _write(folder: Path, document: Document, results: dict[str, Any]) -> None:
-    drawn = folder / f".{FIGURES}"
-    shutil.rmtree(drawn, ignore_errors=True)
-    drawn.mkdir()
-    for picture in document.pictures:
-        (drawn / picture.name).write_bytes(picture.data)
-    shutil.rmtree(folder / FIGURES, ignore_errors=True)
-    drawn.replace(folder / FIGURES)
-    write_whole(folder / MARKDOWN, to_markdown(document, FIGURES))
-    write_whole(folder / HTML, to_html(document))
-    write_whole(folder / RESULTS, json.dumps(results, indent=1) + "\n")
 
 
 def make_document(

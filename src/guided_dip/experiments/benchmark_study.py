@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from guided_dip.config import make_config
 from guided_dip.errors import InputError
-from guided_dip.experiments.board import LOCK
+from guided_dip.experiments.place import holds, read_back
 from guided_dip.files import one_line
 from guided_dip.grain import estimate_noise_and_grain
 from guided_dip.noise import NoiseModel, parse_noise
@@ -147,13 +147,7 @@ def load_benchmark(folder: Path) -> Benchmark:
     InputError
         If it is none.
     """
-    try:
-        return Benchmark.model_validate_json((folder / STUDY).read_text(encoding="utf-8"))
-    except OSError:
-        raise InputError(f"{folder}: holds no benchmark, as it has no {STUDY}") from None
-    except ValueError:
-        text = f"{folder / STUDY}: damaged; try running the benchmark again"
-        raise InputError(text) from None
+    return read_back(folder, STUDY, Benchmark, "benchmark")
 
 
 def check_benchmark_folder(
@@ -177,15 +171,7 @@ def check_benchmark_folder(
     """
     if benchmark is None:
         load_benchmark(folder)
-    elif not folder.exists():
-        if not folder.parent.is_dir():
-            raise InputError(f"{folder}: there is no folder '{folder.parent}'; try creating it")
-    elif not folder.is_dir():
-        raise InputError(f"{folder}: is no folder; try another name")
-    elif not (folder / STUDY).exists():
-        if any(path.name != LOCK for path in folder.iterdir()):
-            raise InputError(f"{folder}: holds other files; try an empty folder")
-    elif not overwrite and load_benchmark(folder) != benchmark:
+    elif holds(folder, STUDY) and not overwrite and load_benchmark(folder) != benchmark:
         raise InputError(
             f"{folder}: holds a benchmark of another dataset, noise or settings; try another "
             "folder, or --overwrite to remove that one"

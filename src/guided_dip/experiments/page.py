@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +11,7 @@ from matplotlib.figure import Figure
 
 from guided_dip import config as configs
 from guided_dip.config import Config
-from guided_dip.diffusion import SCHEDULES, make_schedule
+from guided_dip.diffusion import make_schedule
 from guided_dip.experiments import figures, tables
 from guided_dip.experiments.backbone import backbone_figure
 from guided_dip.experiments.claims import judge, judge_report
@@ -24,16 +22,14 @@ from guided_dip.experiments.document import (
     Heading,
     Paragraph,
     Picture,
-    to_html,
-    to_markdown,
 )
+from guided_dip.experiments.place import write_page
 from guided_dip.experiments.report import SavedArm, SavedRow, Study, load_arms, load_study
 from guided_dip.experiments.rows import BACKBONE_NAMES, ROWS, SAW_CLEAN, SAW_NOISY, Arm, Row
-from guided_dip.files import write_whole
 from guided_dip.guidance import make_plan
 from guided_dip.runs import plain
 
-HTML, MARKDOWN, FIGURES, RESULTS = "report.html", "report.md", "figures", "results.json"
+NAME = "report"  # of the page
 
 _SEEDS = (
     "Numbers are the mean over seeds \N{PLUS-MINUS SIGN} the sample standard deviation; a row with "
@@ -67,19 +63,10 @@ def draw_page(folder: Path, *, pictures: bool = True) -> dict[str, Any]:
     Returns
     -------
     dict
-        What `RESULTS` holds: the tables and claims, for programs.
+        What `results.json` holds: the tables and claims, for programs.
     """
     page = make_page(load_study(folder), load_arms(folder), pictures=pictures)
-    drawn = folder / f".{FIGURES}"
-    shutil.rmtree(drawn, ignore_errors=True)
-    drawn.mkdir()
-    for picture in page.document.pictures:
-        (drawn / picture.name).write_bytes(picture.data)
-    shutil.rmtree(folder / FIGURES, ignore_errors=True)
-    drawn.replace(folder / FIGURES)
-    write_whole(folder / MARKDOWN, to_markdown(page.document, FIGURES))
-    write_whole(folder / HTML, to_html(page.document))
-    write_whole(folder / RESULTS, json.dumps(page.results, indent=1) + "\n")
+    write_page(folder, NAME, page.document, page.results)
     return page.results
 
 
@@ -202,7 +189,7 @@ def _method(study: Study, arm: SavedArm, *, pictures: bool) -> Iterator[Block]:
     picture = "clean image x_0" if arm.arm.oracle else "observation y"
     yield _picture("flow", flow(guided, picture=picture), "The flow of Guided-DIP.")
     if pictures and clean is not None:
-        for name in SCHEDULES:
+        for name in dict.fromkeys(filter(None, (row.schedule for row in ROWS))):
             strip = figures.forward_strip(clean, guided.config, name)
             caption = f"The forward process, {name} schedule."
             yield _picture(f"forward-{name}", strip, caption, photographic=True)

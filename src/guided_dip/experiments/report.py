@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from guided_dip.errors import InputError
 from guided_dip.experiments.board import INDEX, Outcome, Progress, locked, read_index
 from guided_dip.experiments.pictures import FACE, opened_picture, shipped_picture
+from guided_dip.experiments.place import holds, read_back
 from guided_dip.experiments.rows import ROWS, Arm, Row, every_arm
 from guided_dip.experiments.runner import Input, RunSpec, run_all
 from guided_dip.experiments.scores import ArmNumbers, RowNumbers, numbers_of
@@ -223,17 +224,7 @@ def check_study_folder(folder: Path, study: Study | None, *, overwrite: bool = F
     if study is None:
         load_study(folder)
         return
-    if not folder.exists():
-        if not folder.parent.is_dir():
-            raise InputError(f"{folder}: there is no folder '{folder.parent}'; try creating it")
-        return
-    if not folder.is_dir():
-        raise InputError(f"{folder}: is no folder; try another name")
-    if not (folder / STUDY).exists():
-        if any(folder.iterdir()):
-            raise InputError(f"{folder}: holds other files than a study's; try an empty folder")
-        return
-    if load_study(folder) != study and not overwrite:
+    if holds(folder, STUDY) and load_study(folder) != study and not overwrite:
         raise InputError(
             f"{folder}: holds a study of another picture, preset or settings; try another folder, "
             "or --overwrite to compute it again"
@@ -253,12 +244,7 @@ def load_study(folder: Path) -> Study:
     InputError
         If it is none.
     """
-    try:
-        return Study.model_validate_json((folder / STUDY).read_text(encoding="utf-8"))
-    except OSError:
-        raise InputError(f"{folder}: holds no study, as it has no {STUDY}") from None
-    except ValidationError:
-        raise InputError(f"{folder / STUDY}: damaged; try running the study again") from None
+    return read_back(folder, STUDY, Study, "study")
 
 
 def load_arms(folder: Path) -> tuple[SavedArm, ...]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -28,15 +26,12 @@ from guided_dip.experiments.document import (
     Paragraph,
     Picture,
     Table,
-    to_html,
-    to_markdown,
 )
+from guided_dip.experiments.place import write_page
 from guided_dip.experiments.rows import SAW_CLEAN, SAW_NOISY
 from guided_dip.experiments.tables import NONE
-from guided_dip.files import write_whole
 
-HTML, MARKDOWN, FIGURES, RESULTS = "ablation.html", "ablation.md", "figures", "results.json"
-
+NAME = "ablation"  # of the page
 COLOURS = 160  # of a figure: many lines, and bands over each other
 _UP, _DOWN = "\N{BLACK UP-POINTING TRIANGLE}", "\N{BLACK DOWN-POINTING TRIANGLE}"
 _HOW = (
@@ -68,20 +63,10 @@ def draw_page(study: AblationStudy, results: Results, folder: Path) -> dict[str,
     Returns
     -------
     dict
-        What `RESULTS` holds, for programs.
+        What `results.json` holds, for programs.
     """
-    document = make_document(study, results)
-    drawn = folder / f".{FIGURES}"
-    shutil.rmtree(drawn, ignore_errors=True)
-    drawn.mkdir()
-    for picture in document.pictures:
-        (drawn / picture.name).write_bytes(picture.data)
-    shutil.rmtree(folder / FIGURES, ignore_errors=True)
-    drawn.replace(folder / FIGURES)
     found = as_dict(study.ablation, results)
-    write_whole(folder / MARKDOWN, to_markdown(document, FIGURES))
-    write_whole(folder / HTML, to_html(document))
-    write_whole(folder / RESULTS, json.dumps(found, indent=1) + "\n")
+    write_page(folder, NAME, make_document(study, results), found)
     return found
 
 

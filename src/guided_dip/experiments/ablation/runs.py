@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from guided_dip.errors import InputError
 from guided_dip.experiments.ablation.design import Ablation, Cell
@@ -27,6 +27,7 @@ from guided_dip.experiments.pictures import (
     opened_picture,
     shipped_picture,
 )
+from guided_dip.experiments.place import holds, read_back
 from guided_dip.experiments.runner import Input, RunSpec, digest_of, run_all
 from guided_dip.files import write_whole
 from guided_dip.images import to_float
@@ -230,15 +231,7 @@ def check_ablation_folder(
     InputError
         If not.
     """
-    if not folder.exists():
-        if not folder.parent.is_dir():
-            raise InputError(f"{folder}: there is no folder '{folder.parent}'; try creating it")
-        return study
-    if not folder.is_dir():
-        raise InputError(f"{folder}: is no folder; try another name")
-    if not (folder / STUDY).exists():
-        if any(folder.iterdir()):
-            raise InputError(f"{folder}: holds other files than an ablation's; try an empty folder")
+    if not holds(folder, STUDY):
         return study
     there = load_study(folder)
     difference = _difference(there, study)
@@ -285,12 +278,7 @@ def load_study(folder: Path) -> AblationStudy:
     InputError
         If it is none.
     """
-    try:
-        return AblationStudy.model_validate_json((folder / STUDY).read_text(encoding="utf-8"))
-    except OSError:
-        raise InputError(f"{folder}: holds no ablation, as it has no {STUDY}") from None
-    except ValidationError:
-        raise InputError(f"{folder / STUDY}: damaged; try running the ablation again") from None
+    return read_back(folder, STUDY, AblationStudy, "ablation")
 
 
 def run_ablation(
