@@ -281,9 +281,19 @@ def test_what_cannot_run_together_says_why(given, reason):
         run_together(prepared)
 
 
-def test_seeds_that_shuffle_their_guides_are_run_one_by_one():
-    config = make_config({"guide_order": "shuffled"}, preset="report")
-    assert "order of guides" in why_alone(config)
+def test_seeds_that_shuffle_their_guides_run_together_too():
+    given = {"guide_order": "shuffled", "supervision": "clean-guides", "count": 4}
+    apart = [r.run() for r in restorations(**given)]
+    joined = run_together(restorations(**given))
+    assert len({result.plan for result in joined}) == len(joined)
+    for one, other in zip(apart, joined, strict=True):
+        assert one.plan == other.plan
+        assert [r.stage for r in one.records] == [r.stage for r in other.records]
+        losses = ([r.loss for r in each.records] for each in (one, other))
+        np.testing.assert_allclose(*losses, rtol=1e-3)
+    for change in ({"rebuild_optimizer": True}, {"learning_rate_schedule": "linear"}):
+        config = make_config(given | change, preset="report")
+        assert "order of guides" in why_alone(config)
     assert why_alone(config.replace(guide_order="least-noisy-first")) is None
 
 

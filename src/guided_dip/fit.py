@@ -364,8 +364,9 @@ def together(fits: Sequence[Fit]) -> Iterator[tuple[Step, ...]]:
     Parameters
     ----------
     fits
-        Not begun, and alike: of one plan, of one operator, and of the same settings but for seeds,
-        without averages or clipped gradients.
+        Not begun, and alike: of one operator, of the same settings but for seeds, without averages
+        or clipped gradients; and of one plan, or of plans that have the same guides in other
+        orders, where nothing begins anew with a stage.
 
     Yields
     ------

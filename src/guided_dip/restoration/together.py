@@ -14,6 +14,7 @@ from guided_dip import backbones
 from guided_dip.config import Config
 from guided_dip.errors import InputError
 from guided_dip.fit import together
+from guided_dip.guidance import Plan
 from guided_dip.memory import peak_memory
 from guided_dip.restoration.run import Restoration
 from guided_dip.result import Record, Result
@@ -75,7 +76,10 @@ def why_apart(restorations: Sequence[Restoration]) -> str | None:
         Two or more, or one.
     """
     lead = restorations[0]
-    kinds = [(r.config.replace(seed=0, noise="auto"), r.pixels.shape, r.plan) for r in restorations]
+    kinds = [
+        (r.config.replace(seed=0, noise="auto"), r.pixels.shape, _alike(r.plan))
+        for r in restorations
+    ]
     if any(kind != kinds[0] for kind in kinds):
         return "they differ in more than their seeds and what is seen in their pictures"
     if not lead.plan.steps:
@@ -83,6 +87,13 @@ def why_apart(restorations: Sequence[Restoration]) -> str | None:
     if any(r.missing is not None for r in restorations):
         return "pixels are missing"
     return why_alone(lead.config)
+
+
+def _alike(plan: Plan) -> Plan:
+    """Return a plan with each restart's guides in one order, whatever a seed makes of it."""
+    n = plan.per_restart
+    parts = [sorted(plan.stages[k * n : (k + 1) * n], key=repr) for k in range(plan.restarts)]
+    return replace(plan, stages=tuple(stage for part in parts for stage in part))
 
 
 def why_alone(config: Config) -> str | None:
@@ -96,7 +107,8 @@ def why_alone(config: Config) -> str | None:
     c = config
     reasons = {
         "a fit that may stop is watched by itself": c.stopping != "none",
-        "each seed has its own order of guides": c.guide_order.startswith("shuffled"),
+        "each seed has an order of guides of its own": c.guide_order.startswith("shuffled")
+        and (c.rebuild_optimizer or c.reset_batchnorm or c.learning_rate_schedule != "constant"),
         "averages belong to one fit": bool(c.weight_average or c.output_average),
         "gradients are clipped for a fit by itself": c.clip_gradients is not None,
         f"the backbone {c.backbone} is none of this project's": c.backbone
