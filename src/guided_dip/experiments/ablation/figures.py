@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 
 import matplotlib
 import numpy as np
@@ -73,10 +74,12 @@ def factor_figure(title: str, effects: Effects, curves: Mapping[str, Curve]) -> 
     _draw_effects(figure.add_subplot(top[0]), effects)
     _draw_kept(figure.add_subplot(top[1]), effects)
     grid = halves[1].subgridspec(rows, columns)
+    named = _levels(effects)
+    colours = dict(zip(named, _shades(len(named)), strict=True))
     for place, (base, levels) in enumerate(effects.items()):
         axes = figure.add_subplot(grid[place // columns, place % columns])
         axes.set_title(base, loc="left", fontsize=8.5, parse_math=False)
-        _draw_curves(axes, {effect.level: effect.lines for effect in levels}, curves)
+        _draw_curves(axes, {effect.level: effect.lines for effect in levels}, curves, colours)
     return figure
 
 
@@ -99,7 +102,7 @@ def bases_figure(
     for place, (saw, bases) in enumerate(panels.items(), start=1):
         axes = figure.add_subplot(1, len(panels), place)
         axes.set_title(saw, loc="left", fontsize=9, parse_math=False)
-        _draw_curves(axes, bases, curves, colours=COLOURS)
+        _draw_curves(axes, bases, curves, dict(zip(bases, cycle(COLOURS), strict=False)))
     return figure
 
 
@@ -161,16 +164,14 @@ def _draw_curves(
     axes: Axes,
     levels: Mapping[str, Sequence[Line]],
     curves: Mapping[str, Curve],
-    *,
-    colours: Sequence[str] | None = None,
+    colours: Mapping[str, str],
 ) -> None:
     """Draw mean curves with their intervals: over parts of the run, or steps where they differ."""
     steps = {line.steps for lines in levels.values() for line in lines}
-    for place, (level, lines) in enumerate(levels.items()):
+    for level, lines in levels.items():
         if not lines:
             continue
-        colour = (colours or _shades(len(levels)))[place % len(colours or levels)]
-        band = band_of(lines, curves)
+        colour, band = colours[level], band_of(lines, curves)
         x = (np.arange(POINTS) + 0.5) / POINTS
         if len(steps) > 1:
             x = x * lines[0].steps
