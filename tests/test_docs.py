@@ -1,6 +1,7 @@
 """The pages say what the program does."""
 
 import importlib.util
+import json
 import re
 import statistics
 from pathlib import Path
@@ -9,8 +10,9 @@ import pytest
 
 from guided_dip.config import EFFORTS
 from guided_dip.experiments.ablation.design import load_ablation
-from guided_dip.experiments.ablation.runs import STUDY
-from guided_dip.experiments.ablation.table import CURVES, TABLE
+from guided_dip.experiments.ablation.page import as_dict
+from guided_dip.experiments.ablation.runs import STUDY, load_study
+from guided_dip.experiments.ablation.table import CURVES, TABLE, load
 from guided_dip.experiments.benchmark_records import read_records
 from guided_dip.experiments.place import RESULTS
 
@@ -77,3 +79,14 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
         if not target.startswith("https://"):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_ablation_page_is_that_of_its_tables():
+    folder = ROOT / "docs" / "ablations"
+    study, results = load_study(folder), load(folder)
+    assert study.ablation == load_ablation()
+    found = json.loads(json.dumps(as_dict(study.ablation, results)))
+    assert found == json.loads((folder / RESULTS).read_text(encoding="utf-8")), "draw it anew"
+    runs = len({line.run for line in results.lines})
+    assert f"{runs} runs" in (folder / "ablation.md").read_text(encoding="utf-8")
+    assert f"{runs} runs" in (folder / "README.md").read_text(encoding="utf-8")
