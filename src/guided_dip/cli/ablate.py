@@ -188,5 +188,5 @@ def _conclusion(folder: Path, results: dict[str, Any]) -> str:
     lines = [
         f"{base:<20}{found['mean']:6.2f} dB" for base, found in results["bases"].items() if found
     ]
-    lines += [f"{answer['claim']}: {answer['verdict']}" for answer in results["claims"]]
+    lines += [f"{a['claim'].rstrip('.')}: {a['verdict']}" for a in results["claims"]]
     return "\n".join([*lines, f"{folder / 'ablation.html'}: the page"])
