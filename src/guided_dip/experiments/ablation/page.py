@@ -143,6 +143,10 @@ def _opening(study: AblationStudy, lines: Sequence[Line]) -> Iterator[Block]:
 
 def _bases(ablation: Ablation, results: Results) -> Iterator[Block]:
     yield Heading("The bases, as they are")
+    run = {line.base for line in results.lines}
+    for base, what in ablation.bases.items():
+        if what.title and base in run:
+            yield Paragraph(f"{what.title}.", f"{base}:")
     panels: dict[str, dict[str, Sequence[Line]]] = {}
     for saw in (SAW_CLEAN, SAW_NOISY):
         bases = {
@@ -151,10 +155,7 @@ def _bases(ablation: Ablation, results: Results) -> Iterator[Block]:
         }
         panels[saw] = {base: of for base, of in bases.items() if of and of[0].saw == saw}
         if panels[saw]:
-            lines = [
-                [f"{base}: {ablation.bases[base].title}", *_cells(of)]
-                for base, of in panels[saw].items()
-            ]
+            lines = [[base, *_cells(of)] for base, of in panels[saw].items()]
             yield Table(f"Bases that {saw}.", ["base", *_HEADS], lines)
     panels = {saw: bases for saw, bases in panels.items() if bases}
     if panels:
