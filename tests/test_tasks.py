@@ -211,6 +211,7 @@ def test_jpeg_is_restored_within_its_intervals():
     ("settings", "message"),
     [
         ({"task": "deblur"}, "needs the blur's kernel"),
+        ({"task": "inpaint"}, "no pixel is missing: give a mask"),
         ({"kernel": "gaussian:2"}, "try task=deblur"),
         ({"enlarge": 2}, "try task=super-resolve"),
         ({"task": "dejpeg"}, "no quantisation tables"),
@@ -222,6 +223,17 @@ def test_jpeg_is_restored_within_its_intervals():
 def test_tasks_that_lack_what_they_need_say_so(settings, message):
     with pytest.raises(InputError, match=message):
         prepare(cat(), make_config(SETTINGS | settings))
+
+
+@pytest.mark.parametrize("task", ["super-resolve", "deblur"])
+def test_tasks_are_for_whole_images_in_their_own_size(task):
+    settings = SETTINGS | {"task": task} | ({"kernel": "gaussian:2"} if task == "deblur" else {})
+    mask = np.zeros((64, 64), bool)
+    mask[3, 4] = True
+    with pytest.raises(InputError, match="a whole image in its own size"):
+        prepare(cat(), make_config(settings), mask=mask)
+    with pytest.raises(InputError, match="a whole image in its own size"):
+        prepare(cat(), make_config(settings | {"resize": 32}))
 
 
 def test_a_clean_image_of_another_size_is_refused():

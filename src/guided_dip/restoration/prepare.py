@@ -139,6 +139,13 @@ def prepare(
     if reference is not None and reference.shape != wanted:
         raise InputError(f"the clean image's shape {reference.shape} is not the image's {wanted}")
     missing = _missing(pixels, mask)
+    if config.task == "inpaint" and missing is None:
+        raise InputError("no pixel is missing: give a mask of those that are to be filled in")
+    if task is not DENOISE and (missing is not None or config.resize is not None):
+        raise InputError(
+            f"the task {config.task} is for a whole image in its own size: fill in missing pixels "
+            "before, and leave out resize"
+        )
     if config.resize is not None:
         if missing is not None:
             raise InputError("an image with missing pixels cannot be resized: leave out one")
