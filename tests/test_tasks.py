@@ -85,7 +85,7 @@ def test_a_gain_is_divided_by_where_it_can_be():
 
 
 @pytest.mark.parametrize(
-    ("scale", "factor", "times"), [(2, 2, 1), (3, 3, 1), (4, 2, 2), (5, 5, 1), (8, 2, 3)]
+    ("scale", "factor", "times"), [(2, 2, 1), (3, 3, 1), (4, 2, 2), (5, 5, 1), (6, 6, 1), (8, 2, 3)]
 )
 def test_a_scale_is_reached_in_passes(scale, factor, times):
     task = SuperResolve(Downsample(scale))

@@ -142,11 +142,8 @@ class SuperResolve(Plain):
     def __init__(self, operator: Downsample) -> None:
         self.operator: Downsample = operator
         scale = operator.scale
-        self.factor, self.times = scale, 1
-        while self.factor > 2 and self.factor % 2 == 0:
-            self.factor, self.times = self.factor // 2, self.times + 1
-        if self.times > 1:
-            self.factor = 2
+        doublings = scale.bit_length() - 1
+        self.factor, self.times = (2, doublings) if scale == 2**doublings else (scale, 1)
 
     def lift(self, measured: Tensor) -> Tensor:
         """Interpolate."""

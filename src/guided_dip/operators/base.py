@@ -10,8 +10,6 @@ from torch import Tensor
 
 from guided_dip.errors import InputError
 
-Size = tuple[int, int]
-
 
 @runtime_checkable
 class Operator(Protocol):

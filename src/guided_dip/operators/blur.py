@@ -143,6 +143,7 @@ class Blur:
             raise InputError("a kernel has no negative or infinite numbers, and some above 0")
         self.kernel = kernel / kernel.sum()
         self.reach = (kernel.shape[0] // 2, kernel.shape[1] // 2)
+        self._transfers: dict[tuple[Any, ...], Tensor] = {}  # asked for at every step
 
     def __call__(self, image: Tensor) -> Tensor:
         """Return (1, C, H - 2 reach, W - 2 reach): the pixels whose whole surroundings are seen."""
@@ -177,6 +178,12 @@ class Blur:
         like
             Has the type and device.
         """
+        asked = (size, like.dtype, like.device)
+        if asked not in self._transfers:
+            self._transfers[asked] = self._transfer(size, like)
+        return self._transfers[asked]
+
+    def _transfer(self, size: tuple[int, int], like: Tensor) -> Tensor:
         placed = np.zeros(size)
         placed[: self.kernel.shape[0], : self.kernel.shape[1]] = self.kernel
         placed = np.roll(placed, (-self.reach[0], -self.reach[1]), axis=(0, 1))

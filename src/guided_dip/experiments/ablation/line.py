@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from guided_dip.experiments.rows import SAW_CLEAN
-
 
 @dataclass(frozen=True)
 class Line:
@@ -89,11 +87,6 @@ class Line:
     brightness_gain: float | None
     saturation_gain: float | None
     green_gain: float | None
-
-    @property
-    def oracle(self) -> bool:
-        """Whether the restoration was allowed to see the clean image."""
-        return self.saw == SAW_CLEAN
 
 
 _NAMES = [field.name for field in fields(Line)]

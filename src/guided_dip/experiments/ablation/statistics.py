@@ -96,8 +96,12 @@ def half_width(values: Sequence[float]) -> float | None:
     """Return half the width of Student's interval around a mean; None with a single value."""
     if len(values) < 2:
         return None
-    quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1))
-    return quantile * statistics.stdev(values) / math.sqrt(len(values))
+    return _quantile(len(values)) * statistics.stdev(values) / math.sqrt(len(values))
+
+
+def _quantile(count: int) -> float:
+    """Return Student's quantile for the interval around a mean of so many values."""
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1))
 
 
 def mean_of(lines: Sequence[Line], number: str) -> Estimate | None:
@@ -171,5 +175,4 @@ def band_of(lines: Sequence[Line], curves: Mapping[str, NDArray[np.float32]]) ->
     if len(each) < 2:
         return Band(mean, None)
     moved = each - each.mean(axis=1, keepdims=True)
-    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, len(each) - 1)
-    return Band(mean, quantile * moved.std(axis=0, ddof=1) / math.sqrt(len(each)))
+    return Band(mean, _quantile(len(each)) * moved.std(axis=0, ddof=1) / math.sqrt(len(each)))
