@@ -18,7 +18,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("diffusion", "guidance", "operators", "clipping", "noise", "grain"),
         *("metrics", "backbones", "images", "residual", "jpeg"),
     ),
-    ("hiding", "tasks", "supervision", "stopping", "optimizers", "graphs", "training", "members"),
+    ("hiding", "supervision", "tasks", "stopping", "optimizers", "graphs", "training", "members"),
     ("fit", "engine"),
     ("sizing", "config", "result", "restoration"),
     ("runs", "plots", "speed"),

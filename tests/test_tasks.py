@@ -15,10 +15,19 @@ from guided_dip.errors import InputError
 from guided_dip.guidance import make_plan
 from guided_dip.jpeg import read_tables
 from guided_dip.metrics import psnr
-from guided_dip.operators import Blur, Downsample, Gain, gaussian_kernel, parse_kernel, resampled
-from guided_dip.restoration import prepare
+from guided_dip.operators import (
+    Blur,
+    Downsample,
+    Gain,
+    agreeing,
+    gaussian_kernel,
+    parse_kernel,
+    resampled,
+)
+from guided_dip.restoration import Known, prepare
 from guided_dip.supervision import SmallerGuides
-from guided_dip.tasks import DENOISE, Deblur, Degain, SuperResolve, _mirrored, agreeing
+from guided_dip.supervision.smaller import passes_of
+from guided_dip.tasks import DENOISE, Deblur, Degain, _mirrored
 
 SCHEDULE = make_schedule("cosine", lower_clip=1e-4)
 SETTINGS = {
@@ -88,9 +97,8 @@ def test_a_gain_is_divided_by_where_it_can_be():
     ("scale", "factor", "times"), [(2, 2, 1), (3, 3, 1), (4, 2, 2), (5, 5, 1), (6, 6, 1), (8, 2, 3)]
 )
 def test_a_scale_is_reached_in_passes(scale, factor, times):
-    task = SuperResolve(Downsample(scale))
-    assert (task.factor, task.times) == (factor, times)
-    assert task.factor**task.times == scale
+    assert passes_of(scale) == (factor, times)
+    assert factor**times == scale
 
 
 def test_interpolation_is_pillow_s():
@@ -112,8 +120,7 @@ def test_back_projection_makes_an_image_agree_with_its_measurement():
 def smaller(scale=4, sigma=0.0):
     y = torch.rand(1, 3, 24, 20, generator=torch.Generator().manual_seed(0))
     plan = make_plan("recorrupted-guides", SCHEDULE, steps=10, count=2, sigma=0.1)
-    task = SuperResolve(Downsample(scale, "area"))
-    return y, plan, SmallerGuides(y, task, plan, seed=1, sigma=sigma)
+    return y, plan, SmallerGuides(y, Downsample(scale, "area"), plan, seed=1, sigma=sigma)
 
 
 def test_smaller_guides_are_the_measurement_in_several_sizes():
@@ -155,7 +162,7 @@ def test_smaller_guides_of_a_noisy_measurement_are_recorrupted():
 
 def restored(image, clean, settings, **known):
     usual = {"noise": "none", "check_noise": False, "grain": "white"}
-    prepared = prepare(image, make_config(SETTINGS | usual | settings), clean=clean, **known)
+    prepared = prepare(image, make_config(SETTINGS | usual | settings), Known(**known), clean=clean)
     return prepared, prepared.run()
 
 
@@ -202,7 +209,7 @@ def test_jpeg_is_restored_within_its_intervals():
     prepared, result = restored(np.asarray(jpeg), clean, settings, tables=tables)
     assert result.scores.psnr > result.scores_before.psnr + 0.1
     assert result.image.dtype == np.uint8
-    moved = prepared.task.rounding.within(tensor(result.image).float()) - tensor(result.image)
+    moved = prepared.task._rounding.within(tensor(result.image).float()) - tensor(result.image)
     assert moved.abs().max() < 3 / 255  # but for the result's rounding to 8 bits
     assert prepared.config.a_end == 1.0
 
@@ -230,9 +237,9 @@ def test_tasks_are_for_whole_images_in_their_own_size(task):
     settings = SETTINGS | {"task": task} | ({"kernel": "gaussian:2"} if task == "deblur" else {})
     mask = np.zeros((64, 64), bool)
     mask[3, 4] = True
-    with pytest.raises(InputError, match="a whole image in its own size"):
-        prepare(cat(), make_config(settings), mask=mask)
-    with pytest.raises(InputError, match="a whole image in its own size"):
+    with pytest.raises(InputError, match="without missing pixels: fill them in before"):
+        prepare(cat(), make_config(settings), Known(mask=mask))
+    with pytest.raises(InputError, match="resize is for the task denoise"):
         prepare(cat(), make_config(settings | {"resize": 32}))
 
 

@@ -53,10 +53,13 @@ class Config(BaseModel):
         description="whether the noise of neighbouring pixels is correlated, as cameras and "
         "compression make it; auto: found out if noise is auto, else white",
     )
-    task: Literal["denoise", "inpaint", "deblur", "super-resolve", "dejpeg"] = Field(
-        "denoise",
-        description="what is wrong with the image: noise, missing pixels (a mask), a blur, that it "
-        "is small, or what JPEG took away",
+    task: Literal["denoise", "inpaint", "deblur", "super-resolve", "dejpeg", "degain", "invert"] = (
+        Field(
+            "denoise",
+            description="what is wrong with the image: noise, missing pixels (a mask), a blur, that "
+            "it is small, what JPEG took away, an uneven gain, or what an operator of your own did "
+            "(from Python)",
+        )
     )
     enlarge: Annotated[int, Field(ge=2, le=8)] | None = Field(
         None, description="how many times as large a small image becomes; None: 2"

@@ -1,74 +1,127 @@
-"""Tasks: what was done to an image, and how a network is shown the measurement of it.
+"""Tasks: what was done to an image, and how a network learns to undo it.
 
 A task has the forward operator ``A``, with which the network's output is compared with what was
-measured; it *lifts* a measurement to an image, which is the network's input; and it cuts off what
-was restored only because the measurement depends on it.
+measured; it *lifts* a measurement to an image, which is the network's input; it chooses the guides;
+and it cuts off what was restored only because the measurement depends on it.
 """
 
 from __future__ import annotations
-
-from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from guided_dip.errors import InputError
+from guided_dip.guidance import Plan
+from guided_dip.hiding import Hiding
 from guided_dip.jpeg import Rounding
-from guided_dip.operators import Blur, Downsample, Gain, Operator, identity, resampled
+from guided_dip.noise import LEAST_SIGMA, NoiseModel
+from guided_dip.operators import (
+    Blur,
+    Downsample,
+    Gain,
+    Operator,
+    agreeing,
+    enlarged,
+    identity,
+    inverted,
+    squared_norm,
+)
+from guided_dip.supervision import Grain, RecorruptedGuides, SmallerGuides, Supervision
 
-UP: Literal["bicubic"] = "bicubic"  # how images are made larger
-PROJECTIONS = 8
 RINGING = 16  # pixels around an image that is filtered as if it went on in a circle
 
 
-class Task(Protocol):
-    """What was done to an image, and how a network is shown the measurement of it."""
+class Task:
+    """What was done to an image: noise was added, and nothing else; others do more.
+
+    Attributes
+    ----------
+    operator
+        Forward operator ``A``.
+    compared
+        The operator with which a network's output is compared with what recorrupted guides have as
+        targets.
+    noise
+        Noise that the task itself brought about; None where the measurement tells.
+    keeps_gray
+        Whether an even image is measured as an even one of the same value.
+    weakest
+        Strength at which recorruption ends where nothing else is said; None: as for others.
+    device
+        Where its measurements are.
+    """
+
+    operator: Operator = identity
+    noise: NoiseModel | None = None
+    keeps_gray = True
+    weakest: float | None = None
+    device: torch.device = torch.device("cpu")
 
     @property
-    def operator(self) -> Operator:
-        """Forward operator ``A``."""
-        ...
+    def compared(self) -> Operator:
+        """As `operator`."""
+        return self.operator
 
     def lift(self, measured: Tensor) -> Tensor:
         """Return a first image (1, C, H, W) from a measurement; linear but for a constant."""
-        ...
+        return measured
+
+    def unrestored(self, measured: Tensor) -> Tensor:
+        """Return what one would look at without a restoration, (1, C, H, W)."""
+        return measured
 
     def cut(self, image: Tensor) -> Tensor:
         """Return what is wanted of an image."""
-        ...
-
-    def finished(self, image: Tensor, measured: Tensor) -> Tensor:
-        """Return an estimate of the whole image as it is given back."""
-        ...
-
-
-class Plain:
-    """A task whose images are those that are wanted, as they are."""
-
-    def cut(self, image: Tensor) -> Tensor:
-        """Return all of it."""
         return image
 
     def finished(self, image: Tensor, measured: Tensor) -> Tensor:
-        """Return what is wanted of the estimate."""
+        """Return an estimate of the whole image as it is given back."""
         del measured
         return self.cut(image)
 
+    def guides(
+        self,
+        y: Tensor,
+        plan: Plan,
+        *,
+        sigma: float,
+        seed: int,
+        share: Tensor | None = None,
+        grain: Grain | None = None,
+        hiding: Hiding | None = None,
+    ) -> Supervision:
+        """Return the supervision of a network that is shown the measurement.
 
-class Denoise(Plain):
-    """Noise was added, and nothing else."""
+        Parameters
+        ----------
+        y : (1, C, H, W)
+            The measurement.
+        plan
+            The stages.
+        sigma, seed, share, grain, hiding
+            As for `RecorruptedGuides`; noise too weak to be told from none counts as such.
+        """
+        if hiding is None:
+            sigma = max(sigma, LEAST_SIGMA)
+        elif sigma < LEAST_SIGMA:
+            sigma = 0.0
+        return RecorruptedGuides(
+            y,
+            plan,
+            sigma=sigma,
+            seed=seed,
+            share=share,
+            grain=grain,
+            hiding=hiding,
+            lift=self.lift,
+        )
 
-    operator: Operator = identity
 
-    def lift(self, measured: Tensor) -> Tensor:
-        """Return the measurement, which is an image."""
-        return measured
+DENOISE = Task()
 
 
-DENOISE = Denoise()
-
-
-class Deblur(Plain):
+class Deblur(Task):
     """The image was blurred by a known kernel.
 
     Parameters
@@ -104,7 +157,7 @@ class Deblur(Plain):
         return image[..., down : height - down, across : width - across]
 
 
-class Degain(Plain):
+class Degain(Task):
     """Each pixel was multiplied by a known gain.
 
     Parameters
@@ -113,8 +166,11 @@ class Degain(Plain):
         The gain.
     """
 
+    keeps_gray = False
+
     def __init__(self, operator: Gain) -> None:
         self.operator: Gain = operator
+        self.device = operator.gain.device
         gain = operator.gain
         # Where next to nothing was measured, division would leave nothing but noise.
         self._inverse = gain / (gain**2 + (0.05 * gain.abs().max()) ** 2)
@@ -123,39 +179,50 @@ class Degain(Plain):
         """Divide by the gain, as far as that can be done."""
         return measured * self._inverse
 
+    def unrestored(self, measured: Tensor) -> Tensor:
+        """Return the lifted measurement."""
+        return self.lift(measured)
 
-class SuperResolve(Plain):
+
+class SuperResolve(Task):
     """The image was made smaller.
 
     Parameters
     ----------
     operator
         How.
-
-    Attributes
-    ----------
-    factor, times
-        The image is made `factor` times as large, so many times over: what a network learns from
-        a small image made smaller still, it learns best of a small factor.
     """
 
     def __init__(self, operator: Downsample) -> None:
         self.operator: Downsample = operator
-        scale = operator.scale
-        doublings = scale.bit_length() - 1
-        self.factor, self.times = (2, doublings) if scale == 2**doublings else (scale, 1)
+
+    @property
+    def compared(self) -> Operator:
+        """The identity: what is fitted to the measurement made smaller has its size."""
+        return identity
 
     def lift(self, measured: Tensor) -> Tensor:
         """Interpolate."""
-        height, width = measured.shape[-2:]
-        return resampled(measured, (height * self.operator.scale, width * self.operator.scale), UP)
+        return enlarged(measured, self.operator.scale)
+
+    def unrestored(self, measured: Tensor) -> Tensor:
+        """Return the lifted measurement."""
+        return self.lift(measured)
 
     def finished(self, image: Tensor, measured: Tensor) -> Tensor:
         """Return the estimate, made to agree with the measurement."""
         return agreeing(image, measured, self.operator)
 
+    def guides(
+        self, y: Tensor, plan: Plan, *, sigma: float, seed: int, **others: object
+    ) -> Supervision:
+        """Return guides that are the measurement made smaller once more."""
+        del others
+        noise = sigma if sigma >= LEAST_SIGMA else 0.0
+        return SmallerGuides(y, self.operator, plan, seed=seed, sigma=noise)
 
-class Dejpeg(Plain):
+
+class Dejpeg(Task):
     """The image was compressed as a JPEG file.
 
     Parameters
@@ -164,40 +231,52 @@ class Dejpeg(Plain):
         What that did to it.
     """
 
-    operator: Operator = identity
+    weakest = 1.0  # with less, what is wrong in the model of the noise is learned
 
     def __init__(self, rounding: Rounding) -> None:
-        self.rounding = rounding
-
-    def lift(self, measured: Tensor) -> Tensor:
-        """Return the decoded image."""
-        return measured
+        self._rounding = rounding
+        self.noise = NoiseModel("gaussian", rounding.sigma)
 
     def finished(self, image: Tensor, measured: Tensor) -> Tensor:
         """Return the nearest image that the file could have been made from."""
         del measured
-        return self.rounding.within(image)
+        return self._rounding.within(image)
+
+    def guides(
+        self, y: Tensor, plan: Plan, *, sigma: float, seed: int, **others: object
+    ) -> Supervision:
+        """Return guides recorrupted by noise such as the rounding's."""
+        del sigma, others
+        return RecorruptedGuides(y, plan, sigma=1.0, seed=seed, grain=self._rounding)
 
 
-def agreeing(image: Tensor, measured: Tensor, operator: Downsample) -> Tensor:
-    """Return an image that looks like another one, and is measured as it should be.
-
-    By iterated back-projection (Irani & Peleg, CVGIP 53, 1991): what the measurement of an estimate
-    lacks is interpolated and added.
+class Invert(Task):
+    """The image went through an operator of the user's own.
 
     Parameters
     ----------
-    image
-        The estimate.
-    measured
-        What it should be measured as.
     operator
-        How it is measured.
+        It.
+    like : (1, C, H, W)
+        An image such as it takes.
     """
-    size = (image.shape[-2], image.shape[-1])
-    for _ in range(PROJECTIONS):
-        image = image + resampled(measured - operator(image), size, UP)
-    return image
+
+    keeps_gray = False
+
+    def __init__(self, operator: Operator, like: Tensor) -> None:
+        self.operator: Operator = operator
+        self._zero, self.device = torch.zeros_like(like), like.device
+        self._norm = squared_norm(operator, like)
+        if not self._norm > 0:
+            raise InputError("the operator makes nothing of an image: there is no way back")
+
+    def lift(self, measured: Tensor) -> Tensor:
+        """Return a damped least-squares image."""
+        return inverted(self.operator, measured, self._zero, norm=self._norm)
+
+    def unrestored(self, measured: Tensor) -> Tensor:
+        """Return the lifted measurement."""
+        return self.lift(measured)
 
 
 def _mirrored(image: Tensor, down: int, across: int) -> Tensor:

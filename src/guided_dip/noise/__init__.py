@@ -2,6 +2,7 @@
 
 from guided_dip.noise.estimate import estimate_noise, estimate_sigma, read_whiteness
 from guided_dip.noise.model import (
+    LEAST_SIGMA,
     NoiseKind,
     NoiseModel,
     add_gaussian_noise,
@@ -10,6 +11,7 @@ from guided_dip.noise.model import (
 )
 
 __all__ = [
+    "LEAST_SIGMA",
     "NoiseKind",
     "NoiseModel",
     "add_gaussian_noise",

@@ -33,6 +33,8 @@ from guided_dip.errors import InputError, choices, quoted
 Floats = NDArray[np.float64]
 NoiseKind = Literal["gaussian", "poisson", "poisson-gaussian"]
 
+# Noise weaker than half a level of an 8-bit image cannot be told from none.
+LEAST_SIGMA = 0.5 / 255
 _KINDS: tuple[str, ...] = get_args(NoiseKind)
 
 
@@ -96,6 +98,18 @@ class NoiseModel:
     def even_sigma(self) -> float:
         """Standard deviation of what `evened` returns."""
         return 1.0 if self.gain else self.sigma
+
+    def deviation(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Return the standard deviation of the noise of pixels whose means are given.
+
+        Parameters
+        ----------
+        pixels
+            Any shape, 1.0 is white.
+        """
+        light = np.maximum(pixels - self.black, 0)
+        deviation: NDArray[Any] = np.sqrt(self.gain * light + self.sigma**2)
+        return deviation
 
     def evened(self, pixels: NDArray[Any]) -> NDArray[Any]:
         """Return pixels whose noise is the same everywhere: the generalised Anscombe transform.

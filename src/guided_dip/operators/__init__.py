@@ -11,8 +11,9 @@ from guided_dip.operators.base import (
     identity,
 )
 from guided_dip.operators.blur import Blur, gaussian_kernel, motion_kernel, parse_kernel
+from guided_dip.operators.inversion import inverted, squared_norm
 from guided_dip.operators.pixels import Gain, Mask
-from guided_dip.operators.resample import Downsample, resampled
+from guided_dip.operators.resample import Downsample, agreeing, enlarged, resampled
 
 __all__ = [
     "Blur",
@@ -21,10 +22,14 @@ __all__ = [
     "Identity",
     "Mask",
     "Operator",
+    "agreeing",
+    "enlarged",
     "from_callable",
     "gaussian_kernel",
     "identity",
+    "inverted",
     "motion_kernel",
     "parse_kernel",
     "resampled",
+    "squared_norm",
 ]

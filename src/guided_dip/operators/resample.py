@@ -21,6 +21,8 @@ from guided_dip.errors import InputError, choices
 Kernel = Literal["area", "bicubic", "lanczos"]
 Weights = NDArray[np.float64]
 
+PROJECTIONS = 8
+
 
 def _area(x: Weights) -> Weights:
     return ((x > -0.5) & (x <= 0.5)).astype(np.float64)
@@ -140,3 +142,29 @@ class Downsample:
             for length in (height, width)
         )
         return rows.mT @ measurement @ columns
+
+
+def enlarged(image: Tensor, factor: int) -> Tensor:
+    """Interpolate an image (1, C, H, W) to (1, C, factor H, factor W), bicubically."""
+    height, width = image.shape[-2:]
+    return resampled(image, (height * factor, width * factor), "bicubic")
+
+
+def agreeing(image: Tensor, measured: Tensor, operator: Downsample) -> Tensor:
+    """Return an image that looks like another one, and is measured as it should be.
+
+    By iterated back-projection (Irani & Peleg, CVGIP 53, 1991): what the measurement of an estimate
+    lacks is interpolated and added.
+
+    Parameters
+    ----------
+    image
+        The estimate.
+    measured
+        What it should be measured as.
+    operator
+        How it is measured.
+    """
+    for _ in range(PROJECTIONS):
+        image = image + enlarged(measured - operator(image), operator.scale)
+    return image

@@ -6,12 +6,14 @@ several whose small networks are computed as one.
 """
 
 from guided_dip.restoration.checkpoint import Checkpoint
+from guided_dip.restoration.known import Known
 from guided_dip.restoration.prepare import prepare, restore
 from guided_dip.restoration.run import Restoration
 from guided_dip.restoration.together import run_together, why_alone, why_apart
 
 __all__ = [
     "Checkpoint",
+    "Known",
     "Restoration",
     "prepare",
     "restore",

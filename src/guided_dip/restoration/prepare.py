@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,19 +19,20 @@ from guided_dip.errors import InputError
 from guided_dip.grain import Grain
 from guided_dip.images import to_float
 from guided_dip.images.resize import resize_square
-from guided_dip.jpeg import Rounding, Tables
+from guided_dip.jpeg import Tables
 from guided_dip.memory import total_memory
-from guided_dip.noise import NoiseModel
-from guided_dip.operators import Blur, Downsample, parse_kernel
+from guided_dip.noise import NoiseModel, parse_noise
+from guided_dip.restoration.known import Known
 from guided_dip.restoration.noise import noise_of
 from guided_dip.restoration.run import Restoration
 from guided_dip.restoration.span import Span, span_of
 from guided_dip.result import Record, Result
-from guided_dip.tasks import DENOISE, Deblur, Dejpeg, SuperResolve, Task
+from guided_dip.tasks import DENOISE, Task
 
 MAX_CHANNELS = 4
 FEWEST_STEPS = 10  # that are worth taking
-JPEG_WEAKEST = 1.0  # recorruption: weaker, what is wrong in the model of the noise is learned
+SMOOTHING = 2.0  # pixels, of a measurement whose noise goes with its light
+NOTHING = Known()
 MEMORY_SHARE = 0.5  # of the machine's, where none is stated
 MARGIN = 0.9  # of a time budget: the rest is for a pace that is never quite even
 
@@ -43,6 +45,9 @@ def restore(
     mask: NDArray[Any] | None = None,
     kernel: NDArray[Any] | None = None,
     tables: Tables | None = None,
+    gain: NDArray[Any] | None = None,
+    operator: Any = None,
+    image_shape: tuple[int, ...] | None = None,
     clean: NDArray[Any] | None = None,
     time_budget: float | None = None,
     on_step: Callable[[Record], None] | None = None,
@@ -52,7 +57,7 @@ def restore(
 
     Parameters
     ----------
-    image : (H, W) or (H, W, C) array, C from 1 to 4
+    image : (H, W) or (H, W, C) array
         Integers (white is the type's largest value) or floats (1.0 is white; values outside [0, 1]
         are kept). Not modified. NaN is refused unless ``nan_as_missing=True``: then such pixels
         are filled in.
@@ -67,6 +72,15 @@ def restore(
         The blur that ``task="deblur"`` undoes, if no setting names it; odd sides.
     tables
         Of the file that ``task="dejpeg"`` is to improve: `guided_dip.jpeg.read_tables`.
+    gain : (H, W) or (H, W, C) array, optional
+        By which each pixel was multiplied, for ``task="degain"``; 0 where nothing was measured.
+    operator
+        What ``task="invert"`` undoes: a linear function of a tensor (1, C, H, W) that returns
+        another such, or an object with ``A`` and, if it has one, ``A_adjoint``, as deepinv's
+        physics. Its noise has to be stated.
+    image_shape
+        Of the image that the operator takes, (H, W) or (H, W, C); None: its adjoint tells, or it is
+        the measurement's.
     clean : array of the result's shape, optional
         Scores the records and the result; changes nothing else.
     time_budget
@@ -95,25 +109,16 @@ def restore(
     (32, 32)
     """
     chosen = configs.make_config(settings, preset=effort if preset is None else preset)
-    prepared = prepare(
-        image,
-        chosen,
-        mask=mask,
-        kernel=kernel,
-        tables=tables,
-        clean=clean,
-        time_budget=time_budget,
-    )
+    known = Known(mask, kernel, tables, gain, operator, image_shape)
+    prepared = prepare(image, chosen, known, clean=clean, time_budget=time_budget)
     return prepared.run(on_step)
 
 
 def prepare(
     image: NDArray[Any],
     config: Config,
+    known: Known = NOTHING,
     *,
-    mask: NDArray[Any] | None = None,
-    kernel: NDArray[Any] | None = None,
-    tables: Tables | None = None,
     clean: NDArray[Any] | None = None,
     time_budget: float | None = None,
 ) -> Restoration:
@@ -121,10 +126,12 @@ def prepare(
 
     Parameters
     ----------
-    image, mask, kernel, tables, clean, time_budget
+    image, clean, time_budget
         As for `restore`.
     config
         Settings.
+    known
+        What is known besides.
 
     Raises
     ------
@@ -133,19 +140,20 @@ def prepare(
     """
     pixels = _checked(image, "image", nan_as_missing=config.nan_as_missing)
     reference = None if clean is None else _checked(clean, "clean image")
-    task = _task(config, pixels, kernel, tables)
+    if config.resize is not None and (config.task != "denoise" or known.mask is not None):
+        raise InputError("resize is for the task denoise, on a whole image: leave it out")
+    missing = _missing(pixels, known.mask)
+    if config.task == "inpaint" and missing is None:
+        raise InputError("no pixel is missing: give a mask of those that are to be filled in")
+    if config.task not in ("denoise", "inpaint") and missing is not None:
+        raise InputError(
+            f"the task {config.task} is for an image without missing pixels: fill them in before"
+        )
+    task = known.task(config, pixels)
     first = _first(task, pixels)
     wanted = pixels.shape if first is None else first.shape
     if reference is not None and reference.shape != wanted:
         raise InputError(f"the clean image's shape {reference.shape} is not the image's {wanted}")
-    missing = _missing(pixels, mask)
-    if config.task == "inpaint" and missing is None:
-        raise InputError("no pixel is missing: give a mask of those that are to be filled in")
-    if task is not DENOISE and (missing is not None or config.resize is not None):
-        raise InputError(
-            f"the task {config.task} is for a whole image in its own size: fill in missing pixels "
-            "before, and leave out resize"
-        )
     if config.resize is not None:
         if missing is not None:
             raise InputError("an image with missing pixels cannot be resized: leave out one")
@@ -153,8 +161,8 @@ def prepare(
         reference = None if clean is None else _checked(resize_square(clean, config.resize), "")
         pixels = _checked(image, "image")
     noise, grain, note = _noise_of(task, pixels, missing, config)
-    if isinstance(task, Dejpeg):
-        config = config.replace(a_end=config.a_end or JPEG_WEAKEST)
+    if task.weakest is not None:
+        config = config.replace(a_end=config.a_end or task.weakest)
     if config.grain == "auto":
         config = config.replace(grain="white" if grain is None else "correlated")
     if missing is not None:
@@ -165,8 +173,8 @@ def prepare(
     if task is not DENOISE:
         config = config.replace(patch=0, tile=0)
     dtype = np.dtype(np.float32) if image.dtype.kind == "f" else image.dtype
-    span = _span_of(task, pixels, noise, grain)
-    shape = image.shape if first is None else (*first.shape[:2], *image.shape[2:])
+    span = _span_of(task, pixels, first, noise, grain)
+    shape = image.shape if first is None else _shape_of(first, image)
 
     def ready(config: Config) -> Restoration:
         resolved = _resolved(config, pixels, span.sigma, noise)
@@ -265,32 +273,6 @@ def _checked(
     return pixels
 
 
-def _task(
-    config: Config,
-    pixels: NDArray[np.float32],
-    kernel: NDArray[Any] | None,
-    tables: Tables | None,
-) -> Task:
-    """Return what was done to the image, besides noise and missing pixels."""
-    if config.task != "deblur" and (kernel is not None or config.kernel is not None):
-        raise InputError("a kernel is for the task deblur: leave it out, or try task=deblur")
-    if config.task != "super-resolve" and config.enlarge is not None:
-        raise InputError(
-            "enlarge is for the task super-resolve: leave it out, or try task=super-resolve"
-        )
-    if config.task == "dejpeg":
-        if tables is None:
-            raise InputError("there are no quantisation tables: give those of the JPEG file")
-        return Dejpeg(Rounding(to_tensor(pixels, resolve_device(config.device)), tables))
-    if config.task == "super-resolve":
-        return SuperResolve(Downsample(config.enlarge or 2, config.downsampling))
-    if config.task != "deblur":
-        return DENOISE
-    if kernel is None and config.kernel is None:
-        raise InputError("deblurring needs the blur's kernel: give it, such as gaussian:2.0")
-    return Deblur(Blur(parse_kernel(config.kernel or "") if kernel is None else kernel))
-
-
 def _noise_of(
     task: Task,
     pixels: NDArray[np.float32],
@@ -298,26 +280,64 @@ def _noise_of(
     config: Config,
 ) -> tuple[NoiseModel | None, Grain | None, str]:
     """Return the noise to reckon with, as `guided_dip.restoration.noise.noise_of` does."""
-    if isinstance(task, Dejpeg):
-        return NoiseModel("gaussian", task.rounding.sigma), None, ""
-    return noise_of(pixels, missing, config)
+    if task.noise is not None:
+        return task.noise, None, ""
+    if task.keeps_gray:
+        return noise_of(pixels, missing, config)
+    stated = parse_noise(config.noise)
+    if stated is None and config.supervision in ("recorrupted-guides", "observation-guides"):
+        raise InputError(
+            f"the noise of a measurement for the task {config.task} cannot be estimated: state "
+            "it, such as gaussian:5 (of 255), or none"
+        )
+    return stated, None, ""
 
 
 def _span_of(
-    task: Task, pixels: NDArray[np.float32], noise: NoiseModel | None, grain: Grain | None
+    task: Task,
+    pixels: NDArray[np.float32],
+    first: NDArray[np.float32] | None,
+    noise: NoiseModel | None,
+    grain: Grain | None,
 ) -> Span:
-    """Return the values that the image covers; what JPEG did is known in the file's own."""
-    if isinstance(task, Dejpeg):
-        assert noise is not None, "its rounding is a noise"
-        return Span(noise=noise)
-    return span_of(pixels, noise, grain)
+    """Return the values that the image covers.
+
+    An operator acts on the image's own values. So noise that goes with the light is not made even
+    where there is one, but known to be what it is at each pixel.
+    """
+    if task.noise is not None:  # what JPEG did is known in the file's own values
+        return Span(noise=task.noise)
+    if task is DENOISE:
+        return span_of(pixels, noise, grain)
+    share = None
+    if noise is not None and noise.gain:
+        smooth = ndimage.gaussian_filter(pixels, (SMOOTHING, SMOOTHING, 0))
+        level = noise.deviation(smooth).astype(np.float32)
+        usual = float(np.sqrt(np.mean(level**2, dtype=np.float64)))
+        noise, share = NoiseModel("gaussian", usual), level / np.float32(usual or 1.0)
+    if task.keeps_gray:
+        span = span_of(pixels, noise, grain)
+        return span if share is None else replace(span, share=share, clipping=None)
+    assert first is not None, "it would be of other values"
+    span = span_of(first, None)
+    like = torch.ones((1, first.shape[2], *first.shape[:2]), device=task.device)
+    gray = to_array(task.operator(like))
+    even = NoiseModel("gaussian") if noise is None else noise
+    return replace(span, noise=even, clipping=None, gray=gray, share=share)
 
 
 def _first(task: Task, pixels: NDArray[np.float32]) -> NDArray[np.float32] | None:
-    """Return the image without a restoration, where it has another size than what was measured."""
-    if not isinstance(task, SuperResolve) or not np.isfinite(pixels).all():
+    """Return what one would look at without a restoration, if that is not the image itself."""
+    if task is DENOISE or not np.isfinite(pixels).all():
         return None
-    return to_array(task.lift(to_tensor(pixels, torch.device("cpu"))))
+    y = to_tensor(pixels, task.device)
+    unrestored = task.unrestored(y)
+    return None if unrestored is y else to_array(unrestored)
+
+
+def _shape_of(first: NDArray[np.float32], image: NDArray[Any]) -> tuple[int, ...]:
+    """Return the shape of an image, which has no axis for a single channel if `image` has none."""
+    return first.shape[:2] if first.shape[2] == 1 and image.ndim == 2 else first.shape
 
 
 def _missing(pixels: NDArray[np.float32], mask: NDArray[Any] | None) -> NDArray[np.bool_] | None:

@@ -26,8 +26,8 @@ from guided_dip.guidance import Patches, Plan, Stage, make_plan
 from guided_dip.hiding import Hiding
 from guided_dip.images import from_float
 from guided_dip.memory import memory_reused, peak_memory
-from guided_dip.noise import NoiseModel
-from guided_dip.operators import Mask, identity
+from guided_dip.noise import LEAST_SIGMA, NoiseModel
+from guided_dip.operators import Mask
 from guided_dip.residual import ResidualCheck, check_residual, explained_share
 from guided_dip.restoration.checkpoint import Checkpoint
 from guided_dip.restoration.course import SMALLER, Course
@@ -35,15 +35,13 @@ from guided_dip.restoration.span import WHITE, Span, in_bands
 from guided_dip.result import Record, Result, Scores, Scoring
 from guided_dip.sizing import MARGIN
 from guided_dip.stopping import make_stopping
-from guided_dip.tasks import DENOISE, Dejpeg, SuperResolve, Task
+from guided_dip.tasks import DENOISE, Task
 from guided_dip.tiling import Tiling, Window, middle
 from guided_dip.training import FitSettings
 
 SNAPSHOTS = 8
 SNAPSHOT_DRAWS = 4
 SHOWN = 512  # pixels a side of the middle of a large picture, which is what snapshots show of it
-# Noise weaker than half a level of an 8-bit image cannot be told from none.
-LEAST_SIGMA = 0.5 / 255
 ROLLBACKS = 2
 PACE_STEPS = 4  # taken to foretell a run's time
 EXPLODED = 10.0  # times the first loss, or the picture's own power
@@ -74,7 +72,7 @@ class Restoration:
     task
         What was done to the image.
     first : (H', W', C) float32 or None
-        The image without a restoration, where it has another size than what was measured.
+        What one would look at without a restoration, where that is not the image itself.
     """
 
     config: Config
@@ -378,11 +376,12 @@ class Restoration:
             network = self._network(y.shape[1], restart)
             return Engine(network, device, c.precision).state_dict()
 
-        if self.missing is None or c.supervision == "recorrupted-guides":
-            # What is fitted to the measurement made smaller is compared with the measurement.
-            smaller = isinstance(self.task, SuperResolve)
-            operator, tiling = identity if smaller else self.task.operator, self._tiling
-            return Fit(engine, supervision, plan, settings, operator, fresh, tiling)
+        if c.supervision == "recorrupted-guides":
+            operator = self.task.compared
+            return Fit(engine, supervision, plan, settings, operator, fresh, self._tiling)
+        if self.missing is None:
+            operator = self.task.operator
+            return Fit(engine, supervision, plan, settings, operator, fresh, self._tiling)
         mask = Mask(torch.from_numpy(~self.missing).to(y)[None, None])
         measured = supervisions.Measured(supervision, mask)
         return Fit(engine, measured, plan, settings, mask, fresh, self._tiling)
@@ -400,36 +399,24 @@ class Restoration:
 
     def _supervision(self, y: Tensor, plan: Plan) -> supervisions.Supervision:
         c = self.config
-        sigma = self._sigma
-        if isinstance(self.task, SuperResolve):
-            noise = sigma if sigma >= LEAST_SIGMA else 0.0
-            return supervisions.SmallerGuides(y, self.task, plan, seed=c.seed, sigma=noise)
         if c.supervision == "recorrupted-guides":
-            local = self.span.local_share(self.pixels)
-            share = None if local is None else to_tensor(local, y.device)
-            grain = self.span.grain
-            correlate: supervisions.Grain | None = None
-            if isinstance(self.task, Dejpeg):
-                correlate, sigma = self.task.rounding, 1.0
-            elif grain is not None:
+            local, grain = self.span.local_share(self.pixels), self.span.grain
+            correlate = hiding = None
+            if grain is not None:
                 kernel, mixing = (
                     torch.from_numpy(part).to(y) for part in (grain.kernel, grain.mixing)
                 )
                 correlate = supervisions.Filter(kernel, mixing)
-            hiding = None
-            sigma = max(sigma, LEAST_SIGMA)
             if self.missing is not None:
                 hiding = Hiding(torch.from_numpy(~self.missing).to(y)[None, None], c.seed)
-                sigma = 0.0 if self._keeps_known else sigma
-            return supervisions.RecorruptedGuides(
+            return self.task.guides(
                 y,
                 plan,
-                sigma=sigma,
+                sigma=self._sigma,
                 seed=c.seed,
-                share=share,
+                share=None if local is None else to_tensor(local, y.device),
                 grain=correlate,
                 hiding=hiding,
-                lift=self.task.lift,
             )
         z = self._z(self.task.lift(y))
         fixed: dict[str, Any] = {"jitter": c.jitter or 0.0, "seed": c.seed}
@@ -439,7 +426,9 @@ class Restoration:
         guided = fixed | {"convention": c.noise_convention, "shared_noise": shared}
         if c.supervision == "clean-guides":
             return supervisions.clean_guides(y, z, plan, self._schedule, **guided)
-        return supervisions.observation_guides(y, z, plan, self._schedule, sigma=sigma, **guided)
+        return supervisions.observation_guides(
+            y, z, plan, self._schedule, sigma=self._sigma, **guided
+        )
 
     def _z(self, y: Tensor) -> tuple[Tensor, ...]:
         c = self.config

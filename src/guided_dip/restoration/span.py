@@ -56,6 +56,11 @@ class Span:
         Where that noise was cut off; None if nowhere.
     grain
         How that noise is correlated; None if it is white.
+    gray : (H, W, C) or None
+        What an even image of 1 is measured as; None if as itself.
+    share : (H, W, C) or None
+        How strong the noise is at each pixel, over its usual strength; None if that is the same
+        everywhere, or the grain has it.
     """
 
     low: float = 0.0
@@ -63,6 +68,8 @@ class Span:
     noise: NoiseModel = NOISELESS
     clipping: Clipping | None = None
     grain: Grain | None = None
+    gray: NDArray[np.float32] | None = None
+    share: NDArray[np.float32] | None = None
 
     @property
     def sigma(self) -> float:
@@ -83,6 +90,8 @@ class Span:
         seed
             Of what is drawn for that.
         """
+        if self.gray is not None:
+            return in_bands(self._mapped, pixels, self.gray)
         if self.clipping is None:
             return in_bands(self.to_fit, pixels)
         return in_bands(self._mapped, self.clipping.filled(self.noise.evened(pixels), seed))
@@ -123,11 +132,15 @@ class Span:
         (H, W, C) above 0, or None where it is the same everywhere
         """
         if self.grain is None:
-            return None
+            return self.share
         return self.grain.local_share(self.noise.evened(pixels)).astype(np.float32)
 
-    def _mapped(self, evened: NDArray[Any]) -> NDArray[np.float32]:
-        return (evened.astype(np.float32) - np.float32(self.low)) / np.float32(self.size)
+    def _mapped(
+        self, evened: NDArray[Any], gray: NDArray[np.float32] | float = 1.0
+    ) -> NDArray[np.float32]:
+        low: NDArray[np.float32] = np.asarray(gray, np.float32) * np.float32(self.low)
+        mapped: NDArray[np.float32] = (evened.astype(np.float32) - low) / np.float32(self.size)
+        return mapped
 
     def _within(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take an estimate to evened values, within the limits at which noise was cut off."""

@@ -1,0 +1,68 @@
+"""What a supervision is: the pair of a step's input and target, and who gives it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+from guided_dip.backbones.blocks import extend
+from guided_dip.tiling import Window
+
+
+class Pair(NamedTuple):
+    """One step's input of the network and target of its output, both (1, C, H, W).
+
+    They show the part of the image that `window` cuts out, rows and columns; None for all of it.
+    Where there is a `weight`, (1, 1 or C, H, W), the measured output and the target are compared
+    after both have been multiplied by it. What is `apart` shows no part of the image.
+    """
+
+    input: Tensor
+    target: Tensor
+    window: Window | None = None
+    weight: Tensor | None = None
+    apart: bool = False
+
+
+class Supervision(Protocol):
+    """What the loop asks at each step."""
+
+    def pair(self, stage: int, step: int) -> Pair:
+        """Return the input and target of step `step`, which lies in stage `stage` of the plan."""
+        ...
+
+    def final_input(self, stage: int, draw: int, window: Window | None = None) -> Tensor:
+        """Return the input from which draw `draw` of the restoration is computed.
+
+        Of a window of it, if one is given: the same at a pixel in every window.
+        """
+        ...
+
+    @property
+    def draws_differ(self) -> bool:
+        """Whether final inputs differ between draws, so that averaging them helps."""
+        ...
+
+    def again(self, output: Tensor, passes: int) -> Tensor | None:
+        """Return what goes into the network after so many passes; None if the output is final."""
+        ...
+
+
+class Once:
+    """A supervision whose network's outputs are final."""
+
+    def again(self, output: Tensor, passes: int) -> Tensor | None:
+        """Return None: one pass is enough."""
+        del output, passes
+        return None
+
+
+def cut(image: Tensor, window: Window | None) -> Tensor:
+    """Return a window of an image, which is reflected where the window ends beyond it."""
+    if window is None:
+        return image
+    part = image[..., window[0], window[1]]
+    for dim, span in zip((-2, -1), window, strict=True):
+        part = extend(part, dim, 0, max(0, span.stop - image.shape[dim]))
+    return part

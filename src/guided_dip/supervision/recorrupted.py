@@ -1,0 +1,199 @@
+"""Recorrupted guides: the guide is the network's input, the target has other noise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from guided_dip import seeds
+from guided_dip.errors import InputError
+from guided_dip.guidance import Plan
+from guided_dip.hiding import Hiding
+from guided_dip.operators import identity
+from guided_dip.supervision.pairs import Once, Pair, cut
+from guided_dip.tiling import Window
+
+
+class Grain(Protocol):
+    """Turns white noise (1, C, H, W) into other noise, `reach` pixels of it lost at each side."""
+
+    @property
+    def reach(self) -> int:
+        """Pixels that are lost."""
+        ...
+
+    def __call__(self, white: Tensor) -> Tensor:
+        """Turn it."""
+        ...
+
+
+class Filter:
+    """Turns white noise into noise that is correlated over pixels and channels.
+
+    Parameters
+    ----------
+    kernel : (K, K)
+        Filter over pixels, K odd.
+    mixing : (C, C)
+        Matrix over channels.
+
+    Attributes
+    ----------
+    reach : int
+        Pixels that are lost at each side.
+    """
+
+    def __init__(self, kernel: Tensor, mixing: Tensor) -> None:
+        self.reach = kernel.shape[-1] // 2
+        self._kernel, self._mixing = kernel, mixing
+
+    def __call__(self, white: Tensor) -> Tensor:
+        """Filter (1, C, H, W) to (1, C, H - K + 1, W - K + 1)."""
+        mixed = torch.einsum("ij,bjhw->bihw", self._mixing, white)
+        each = self._kernel.expand(white.shape[1], 1, *self._kernel.shape)
+        return F.conv2d(mixed, each, groups=white.shape[1])
+
+
+class RecorruptedGuides(Once):
+    """The guide is the network's input, and the target carries noise independent of it.
+
+    Parameters
+    ----------
+    y : (1, C, H, W)
+        The observation.
+    plan
+        Its stages have the strengths.
+    sigma
+        Noise level.
+    seed
+        Seed of the run.
+    share : (1, C, H, W), optional
+        Strength of the noise at each pixel over `sigma`, where it is not the same everywhere.
+    grain
+        How the noise is correlated; None if it is white.
+    hiding
+        Where pixels are missing: which of the others are hidden from the network at a step. It is
+        then given (1, C + 1, H, W): the image, 0 where it is missing or hidden, and where it is
+        not; and `sigma` may be 0, for an image without noise.
+    lift
+        Makes the network's input of a measurement.
+    """
+
+    draws_differ = True
+
+    def __init__(
+        self,
+        y: Tensor,
+        plan: Plan,
+        *,
+        sigma: float,
+        seed: int,
+        share: Tensor | None = None,
+        grain: Grain | None = None,
+        hiding: Hiding | None = None,
+        lift: Callable[[Tensor], Tensor] = identity,
+    ) -> None:
+        noisy = math.isfinite(sigma) and sigma > 0
+        if not noisy and (hiding is None or sigma != 0):
+            raise InputError(f"recorrupted guides need a noise level above 0, not {sigma!r}")
+        self._y, self._plan, self._sigma, self._seed = y, plan, sigma, seed
+        self._share, self._grain, self._hiding, self._lift = share, grain, hiding, lift
+        self._only_squares = all(stage.patch is not None for stage in plan)
+
+    def _strength(self, stage: int) -> float:
+        a = self._plan.stages[stage].a
+        assert a is not None, "every stage of a plan of recorrupted guides has a strength"
+        return a
+
+    def pair(self, stage: int, step: int) -> Pair:
+        """Return ``(y + a eta, y - eta / a)`` with a fresh ``eta ~ N(0, sigma^2)``.
+
+        Of a random square of the image where the stage says so.
+        """
+        if self._hiding is not None:
+            return self._hidden_pair(self._hiding, stage, step)
+        a = self._strength(stage)
+        window = self._window(self._plan.stages[stage].patch, step)
+        y = cut(self._y, window)
+        eta = self._noise(y, window, "eta", step)
+        return Pair(self._lift(y + a * eta), y - eta / a, window)
+
+    def _hidden_pair(self, hiding: Hiding, stage: int, step: int) -> Pair:
+        """Return a pair whose input lacks some of what its target has.
+
+        What is hidden is compared with itself: the network has seen nothing of its noise. What is
+        not is compared as ever, or, without noise, not at all.
+        """
+        kept = hiding.kept(self._plan.stages[stage].hidden or 0.0, step)
+        if not self._sigma:
+            weight = hiding.known - kept
+            shown, target = self._y, self._y
+        else:
+            a, weight = self._strength(stage), hiding.known
+            eta = self._noise(self._y, None, "eta", step)
+            shown, target = self._y + a * eta, self._y - kept * eta / a
+        weight = weight / weight.mean().sqrt().clamp_min(1e-3)
+        return Pair(torch.cat([shown * kept, kept], 1), target, None, weight)
+
+    def _noise(self, y: Tensor, window: Window | None, purpose: str, number: int) -> Tensor:
+        """Draw noise such as there is in this part of the observation."""
+        if self._grain is None:
+            eta = self._sigma * seeds.normal(y, self._seed, purpose, number)
+        else:
+            margin = 2 * self._grain.reach
+            wide = y.new_empty((*y.shape[:2], y.shape[2] + margin, y.shape[3] + margin))
+            eta = self._sigma * self._grain(seeds.normal(wide, self._seed, purpose, number))
+        return eta if self._share is None else eta * cut(self._share, window)
+
+    def _window(self, side: int | None, step: int) -> Window | None:
+        """Return a random square; one that would end beyond the image is moved to its border.
+
+        Where nothing but squares is fitted to, so that borders are seen half as often as the
+        middle, and not next to never.
+        """
+        if side is None:
+            return None
+        beyond = side // 2 if self._only_squares else 0
+        top, left = (
+            seeds.derive(self._seed, "patch", step, axis) % (size - side + 1 + 2 * beyond) - beyond
+            for axis, size in enumerate(self._y.shape[-2:])
+        )
+        top, left = (
+            min(max(0, start), size - side)
+            for start, size in zip((top, left), self._y.shape[-2:], strict=True)
+        )
+        return slice(top, top + side), slice(left, left + side)
+
+    def final_input(self, stage: int, draw: int, window: Window | None = None) -> Tensor:
+        """Return ``y + a eta`` with an ``eta`` of its own for each draw.
+
+        A window's noise is not the whole image's: to draw that costs the whole image's time.
+        """
+        if self._hiding is not None:
+            assert window is None, "missing pixels are filled in on the whole image"
+            return self._final_shown(self._hiding, stage, draw)
+        if window is None:
+            eta = self._noise(self._y, None, "final", draw)
+        else:
+            eta = self._field(window, draw)
+        return self._lift(cut(self._y, window) + self._strength(stage) * eta)
+
+    def _final_shown(self, hiding: Hiding, stage: int, draw: int) -> Tensor:
+        """Return the image with all its known pixels, and which these are."""
+        shown = self._y
+        if self._sigma:
+            shown = shown + self._strength(stage) * self._noise(self._y, None, "final", draw)
+        return torch.cat([shown * hiding.known, hiding.known], 1)
+
+    def _field(self, window: Window, draw: int) -> Tensor:
+        """Draw a window's noise, the same at a pixel in every window."""
+        reach = 0 if self._grain is None else self._grain.reach
+        rows, columns = (slice(part.start - reach, part.stop + reach) for part in window)
+        white = seeds.field(self._y, rows, columns, self._seed, "final", draw)
+        eta = self._sigma * (white if self._grain is None else self._grain(white))
+        return eta if self._share is None else eta * cut(self._share, window)
