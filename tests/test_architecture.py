@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("hiding", "supervision", "tasks", "stopping", "optimizers", "graphs", "training", "members"),
     ("fit", "engine"),
-    ("sizing", "config", "result", "restoration"),
+    ("sizing", "config", "result", "restoration", "reconstructor"),
     ("runs", "plots", "speed"),
     ("experiments", "batch"),
     ("web", "cli"),

@@ -18,11 +18,14 @@ from guided_dip.operators import (
     Gain,
     Mask,
     Operator,
+    Weighted,
     from_callable,
     gaussian_kernel,
     identity,
+    inverted,
     motion_kernel,
     parse_kernel,
+    squared_norm,
 )
 
 SIZES = [(24, 36), (25, 37), (48, 24)]  # odd and even
@@ -40,6 +43,8 @@ def cases():
         yield "gain", Gain(random(1, 3, height, width)), (height, width)
         for text in ("gaussian:1.3", "motion:7,30", "motion:4,0"):
             yield text, Blur(parse_kernel(text)), (height, width)
+        weights = random(1, 1, height, width)
+        yield "weighted", Weighted(Gain(random(1, 3, height, width)), weights), (height, width)
         yield "uneven kernel", Blur(np.arange(15.0).reshape(5, 3)), (height, width)
         yield (
             "callable",
@@ -171,3 +176,36 @@ def test_objects_with_a_and_its_adjoint_are_taken_as_they_are():
 def test_what_is_no_operator_says_why(make, message):
     with pytest.raises(InputError, match=message):
         make()
+
+
+def dense(operator, size):
+    """Return an operator on images (1, 1, *size) as a matrix."""
+    columns = torch.eye(math.prod(size), dtype=torch.float64).view(-1, 1, 1, *size)
+    return torch.stack([operator(column).flatten() for column in columns], 1)
+
+
+@pytest.mark.parametrize(
+    "operator", [Gain(random(1, 1, 5, 6)), Blur(gaussian_kernel(0.4)), Downsample(1)]
+)
+def test_a_measurement_is_inverted_as_by_linear_algebra(operator):
+    size = (5, 6)
+    like = torch.zeros(1, 1, *size, dtype=torch.float64)
+    if isinstance(operator, Blur):
+        like = torch.zeros(1, 1, 9, 10, dtype=torch.float64)
+        size = (9, 10)
+    matrix = dense(operator, size)
+    largest = float(torch.linalg.svdvals(matrix)[0]) ** 2
+    assert squared_norm(operator, like) == pytest.approx(largest, rel=0.1)
+    assert squared_norm(operator, like) <= largest * (1 + 1e-9)
+    y = random(*operator(like).shape, seed=3)
+    ours = inverted(operator, y, like, norm=largest)
+    system = matrix.mT @ matrix + 0.01 * largest * torch.eye(matrix.shape[1])
+    theirs = torch.linalg.solve(system, matrix.mT @ y.flatten()).view_as(ours)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=0.02 * float(theirs.abs().max()))
+
+
+def test_nothing_comes_back_from_an_operator_that_makes_nothing():
+    nothing = Gain(torch.zeros(1, 1, 4, 4))
+    like = torch.zeros(1, 1, 4, 4)
+    assert squared_norm(nothing, like) == 0
+    assert torch.equal(inverted(nothing, torch.ones(1, 1, 4, 4), like), like)

@@ -214,6 +214,117 @@ def test_jpeg_is_restored_within_its_intervals():
     assert prepared.config.a_end == 1.0
 
 
+def vignette(side):
+    y, x = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
+    return (1 - 0.45 * (x**2 + y**2)).astype(np.float32)
+
+
+def test_an_uneven_gain_is_undone_and_the_noise_with_it():
+    clean, gain = cat().astype(np.float32) / 255, vignette(64)
+    noise = np.float32(0.03) * np.random.default_rng(0).standard_normal((64, 64, 3))
+    y = (clean * gain[..., None] + noise).astype(np.float32)
+    settings = {"task": "degain", "noise": "gaussian:7.65", "steps": 100}
+    prepared, result = restored(y, clean, settings, gain=gain)
+    divided = psnr(y / gain[..., None], clean, data_range=1.0)
+    assert result.scores_before.psnr == pytest.approx(divided, abs=0.3)
+    assert result.scores.psnr > divided + 2
+    assert prepared.span.gray.shape == (64, 64, 3)
+
+
+class Holes:
+    """What deepinv's physics look like: missing pixels."""
+
+    def __init__(self, known):
+        self.known = known
+
+    def A(self, x):  # noqa: N802
+        return x * self.known
+
+    def A_adjoint(self, y):  # noqa: N802
+        return y * self.known
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.02])
+def test_an_operator_of_one_s_own_is_undone(noise):
+    clean = cat().astype(np.float32) / 255
+    known = np.random.default_rng(1).random((64, 64)) < 0.6
+    draw = noise * np.random.default_rng(0).standard_normal((64, 64, 3))
+    y = ((clean + draw) * known[..., None]).astype(np.float32)
+    mask = torch.from_numpy(known).float()[None, None]
+    settings = {"task": "invert", "noise": f"gaussian:{noise * 255}", "steps": 150}
+    prepared, result = restored(y, clean, settings, operator=Holes(mask))
+    assert prepared.unrestored.shape == clean.shape
+    assert result.scores.psnr > 24 > 15 > result.scores_before.psnr
+    _, function = restored(y, clean, settings, operator=lambda x: x * mask)
+    assert function.scores.psnr == pytest.approx(result.scores.psnr, abs=0.5)
+    if not noise:
+        assert np.abs(result.image - y)[known].max() < 0.01
+
+
+def test_a_measurement_need_not_be_of_the_image_s_shape():
+    clean = cat().astype(np.float32).mean(2) / 255
+
+    def shaken(x):
+        """Two looks, moved in either direction, of every other line."""
+        across, down = (sum(x.roll(k, dim) for k in range(5)) / 5 for dim in (-1, -2))
+        return torch.cat([across, down], 1)[..., ::2, :]
+
+    looks = shaken(torch.from_numpy(clean)[None, None])[0].permute(1, 2, 0).numpy()
+    y = looks + np.float32(0.01) * np.random.default_rng(0).standard_normal(looks.shape)
+    settings = {"task": "invert", "noise": "gaussian:2.55", "steps": 150}
+    prepared, result = restored(
+        y.astype(np.float32), clean, settings, operator=shaken, image_shape=(64, 64)
+    )
+    assert y.shape == (32, 64, 2)
+    assert result.image.shape == (64, 64)
+    assert prepared.channels == 1
+    assert result.scores.psnr > result.scores_before.psnr + 1
+
+
+@pytest.mark.parametrize(
+    ("known", "settings", "message"),
+    [
+        ({}, {}, "no operator to invert"),
+        ({"operator": 3}, {}, "a int is no operator"),
+        ({"operator": lambda x: 0 * x}, {}, "there is no way back"),
+        ({"operator": lambda x: x, "image_shape": (0, 3)}, {}, "image_shape is"),
+        ({"operator": lambda x: x, "image_shape": (32, 32)}, {}, "try image_shape"),
+        ({"operator": lambda x: x}, {"noise": "auto"}, "cannot be estimated: state it"),
+        ({"operator": lambda x: x}, {"task": "denoise"}, "operator is for the task invert"),
+        ({"gain": np.ones((9, 9))}, {"task": "degain"}, "does not fit an image of 64x64"),
+        ({"gain": -np.ones((64, 64))}, {"task": "degain"}, "no negative"),
+        ({}, {"task": "degain"}, "there is no gain"),
+        ({}, {"task": "inpaint", "supervision": "clean-guides"}, "no pixel is missing"),
+        (
+            {"operator": lambda x: x},
+            {"supervision": "clean-guides", "noise": "none"},
+            "clean-guides see the clean image",
+        ),
+    ],
+)
+def test_operators_that_cannot_be_undone_say_so(known, settings, message):
+    settings = SETTINGS | {"task": "invert", "noise": "none"} | settings
+    with pytest.raises(InputError, match=message):
+        prepare(cat(), make_config(settings), Known(**known))
+
+
+def test_noise_that_grows_with_the_light_is_known_at_each_pixel_of_a_blurred_image():
+    blur = Blur(gaussian_kernel(1.0))
+    clean = tensor(cat())
+    photons = 200
+    light = pixels_of(blur(clean)).clip(0)
+    y = (np.random.default_rng(0).poisson(light * photons) / photons).astype(np.float32)
+    settings = {"task": "deblur", "kernel": "gaussian:1", "noise": "poisson:200", "steps": 100}
+    prepared, result = restored(y, pixels_of(Deblur(blur).cut(clean)), settings)
+    share = prepared.span.local_share(y)
+    assert share.shape == y.shape
+    bright, dark = (share[light > 0.6].mean(), share[light < 0.3].mean())
+    assert bright / dark == pytest.approx(
+        math.sqrt(light[light > 0.6].mean() / light[light < 0.3].mean()), rel=0.1
+    )
+    assert result.scores.psnr > result.scores_before.psnr + 1
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from guided_dip.config import PRESETS, Config, make_config
     from guided_dip.errors import InputError, RunError
+    from guided_dip.reconstructor import GuidedDIPReconstructor
     from guided_dip.restoration import restore
     from guided_dip.result import Result
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PRESETS",
     "Config",
+    "GuidedDIPReconstructor",
     "InputError",
     "Result",
     "RunError",
@@ -37,6 +39,7 @@ __all__ = [
 _ROOMS = {
     "PRESETS": "config",
     "Config": "config",
+    "GuidedDIPReconstructor": "reconstructor",
     "InputError": "errors",
     "Result": "result",
     "RunError": "errors",

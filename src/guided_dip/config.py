@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -40,8 +41,9 @@ class Config(BaseModel):
     )
     noise: str = Field(
         "auto",
-        description="noise of the image: auto, gaussian:SIGMA (of 255), poisson:PEAK (photons at "
-        "white) or poisson-gaussian:GAIN,READ (of 255)",
+        description="noise of the image: auto, none, gaussian:SIGMA (of 255), poisson:PEAK "
+        "(photons at white) or poisson-gaussian:GAIN,READ (of 255); if nothing is said: auto, of "
+        "the tasks inpaint and super-resolve none",
     )
     check_noise: bool = Field(
         True,
@@ -56,9 +58,9 @@ class Config(BaseModel):
     task: Literal["denoise", "inpaint", "deblur", "super-resolve", "dejpeg", "degain", "invert"] = (
         Field(
             "denoise",
-            description="what is wrong with the image: noise, missing pixels (a mask), a blur, that "
-            "it is small, what JPEG took away, an uneven gain, or what an operator of your own did "
-            "(from Python)",
+            description="what is wrong with the image: noise, missing pixels (a mask), a blur, "
+            "that it is small, what JPEG took away, an uneven gain, or what an operator of your "
+            "own did (from Python)",
         )
     )
     enlarge: Annotated[int, Field(ge=2, le=8)] | None = Field(
@@ -263,6 +265,11 @@ _FIT_STEPS = 400  # of a fit at 256 x 256 pixels; twice as many are better spent
 _WEAKEST = 0.5  # recorruption; 0.8 ends 0.1 to 0.2 dB lower at sigma 25
 _BLUR_OF_COUNTS = 1.2  # of their distance; with less, pictures of 0.4 and 1.7 photons over-fit
 
+# Tasks in which pixels are taken for right where nothing is said of their noise: who has a scratch
+# removed wants the rest as it is, and what is noise and what detail in a small picture is hard to
+# tell.
+_KEEPS_PIXELS = ("inpaint", "super-resolve")
+
 # Plain DIP's own procedure (Ulyanov et al., CVPR 2018, denoising), for every supervision whose
 # network is fed with z; the defaults of `Config` are those of recorrupted guides.
 _FROM_Z: dict[str, Any] = {
@@ -298,6 +305,7 @@ class Effort:
     seconds: int | None = None
 
 
+NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 MEASURED_BY = "guided-dip benchmark kodak256 --noise gaussian:25 --methods"
 EFFORTS = {
     "fast": Effort(200, {"width": 32, "scales": 4}, 31.31, 29),
@@ -328,6 +336,8 @@ def make_config(settings: Mapping[str, Any] | None = None, *, preset: str | None
             raise InputError(f"unknown preset '{preset}': {choices(preset, PRESETS)}")
         values |= PRESETS[preset]
     values |= settings or {}
+    if values.get("task") in _KEEPS_PIXELS:
+        values = {"noise": "none"} | values
     if values.get("supervision", "recorrupted-guides") != "recorrupted-guides":
         values = _FROM_Z | values
     for key in values:
@@ -413,6 +423,7 @@ def fill_in(
     sigma: float | None = None,
     photons: float | None = None,
     memory: int | None = None,
+    network: Mapping[str, Any] = NO_OPTIONS,
 ) -> Config:
     """Return the config with what effort, image size and noise level leave open filled in.
 
@@ -432,6 +443,8 @@ def fill_in(
     memory
         Most that the machine has for it, in bytes; None if that is of no account. What the config
         itself states goes first.
+    network
+        Options of the project's own network besides those of the effort.
 
     Raises
     ------
@@ -460,7 +473,7 @@ def fill_in(
         "tile": sizes.tile,
         "steps": steps,
         "restarts": restarts,
-        "backbone_options": effort.normfree if _own_network(config) else {},
+        "backbone_options": effort.normfree | dict(network) if _own_network(config) else {},
         "learning_rate": _RATE * share,
         "muon_learning_rate": _MUON_RATE * share,
     }

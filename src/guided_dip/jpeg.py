@@ -30,6 +30,21 @@ GRAY = 128 / 255  # which JPEG takes away before it transforms luma
 CLASSES = 4  # of blocks, by how many of their coefficients survived
 ENOUGH = 4  # coefficients of a frequency that survived, to tell how large the others were
 FALL, USUAL = 1.3, 20.0  # power by which higher frequencies are weaker, and its weight in survivors
+# Steps of luma at quality 50 that the standard gives as an example (ITU-T T.81, table K.1), which
+# libjpeg scales.
+USUAL_LUMA = np.array(
+    [
+        [16, 11, 10, 16, 24, 40, 51, 61],
+        [12, 12, 14, 19, 26, 58, 60, 55],
+        [14, 13, 16, 24, 40, 57, 69, 56],
+        [14, 17, 22, 29, 51, 87, 80, 62],
+        [18, 22, 37, 56, 68, 109, 103, 77],
+        [24, 35, 55, 64, 81, 104, 113, 92],
+        [49, 64, 78, 87, 103, 121, 120, 101],
+        [72, 92, 95, 98, 112, 100, 103, 99],
+    ],
+    float,
+)
 _TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 
 
@@ -48,6 +63,17 @@ class Tables:
     luma: NDArray[np.float64]
     chroma: NDArray[np.float64]
     smaller: tuple[int, int]
+
+    @property
+    def quality(self) -> int:
+        """The quality, 1 to 100, of the usual tables (libjpeg's) that are nearest to its own."""
+
+        def distance(quality: int) -> float:
+            share = 5000 / quality if quality < 50 else 200 - 2 * quality
+            usual = np.clip(np.floor((USUAL_LUMA * share + 50) / 100), 1, 255)
+            return float(np.abs(np.log(usual / self.luma)).sum())
+
+        return min(range(1, 101), key=distance)
 
 
 def read_tables(image: Image.Image) -> Tables:

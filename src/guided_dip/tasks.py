@@ -7,6 +7,10 @@ and it cuts off what was restored only because the measurement depends on it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -21,13 +25,20 @@ from guided_dip.operators import (
     Downsample,
     Gain,
     Operator,
+    Weighted,
     agreeing,
     enlarged,
     identity,
     inverted,
     squared_norm,
 )
-from guided_dip.supervision import Grain, RecorruptedGuides, SmallerGuides, Supervision
+from guided_dip.supervision import (
+    Grain,
+    RecorruptedGuides,
+    SmallerGuides,
+    Supervision,
+    beside_its_mask,
+)
 
 RINGING = 16  # pixels around an image that is filtered as if it went on in a circle
 
@@ -46,8 +57,14 @@ class Task:
         Noise that the task itself brought about; None where the measurement tells.
     keeps_gray
         Whether an even image is measured as an even one of the same value.
+    pictures
+        Whether its measurements are pictures, whose noise can be read off them.
     weakest
         Strength at which recorruption ends where nothing else is said; None: as for others.
+    hides
+        Whether some of the measurement is hidden from the network, which is told how much of it.
+    network
+        Options of the project's own network, where they are not given.
     device
         Where its measurements are.
     """
@@ -55,7 +72,10 @@ class Task:
     operator: Operator = identity
     noise: NoiseModel | None = None
     keeps_gray = True
+    pictures = True
     weakest: float | None = None
+    hides = False
+    network: Mapping[str, Any] = MappingProxyType({})
     device: torch.device = torch.device("cpu")
 
     @property
@@ -66,6 +86,22 @@ class Task:
     def lift(self, measured: Tensor) -> Tensor:
         """Return a first image (1, C, H, W) from a measurement; linear but for a constant."""
         return measured
+
+    def show(self, measured: Tensor, kept: Tensor) -> Tensor:
+        """Return the network's input where some of a measurement is missing or hidden.
+
+        Parameters
+        ----------
+        measured
+            The measurement.
+        kept : (1, 1, H, W)
+            1 where it is neither, 0 elsewhere.
+
+        Returns
+        -------
+        (1, C + 1, H, W)
+        """
+        return beside_its_mask(measured, kept)
 
     def unrestored(self, measured: Tensor) -> Tensor:
         """Return what one would look at without a restoration, (1, C, H, W)."""
@@ -115,6 +151,7 @@ class Task:
             grain=grain,
             hiding=hiding,
             lift=self.lift,
+            show=self.show,
         )
 
 
@@ -193,6 +230,8 @@ class SuperResolve(Task):
         How.
     """
 
+    network = MappingProxyType({"final": "residual", "scales": 3})
+
     def __init__(self, operator: Downsample) -> None:
         self.operator: Downsample = operator
 
@@ -214,7 +253,7 @@ class SuperResolve(Task):
         return agreeing(image, measured, self.operator)
 
     def guides(
-        self, y: Tensor, plan: Plan, *, sigma: float, seed: int, **others: object
+        self, y: Tensor, plan: Plan, *, sigma: float, seed: int, **others: Any
     ) -> Supervision:
         """Return guides that are the measurement made smaller once more."""
         del others
@@ -243,7 +282,7 @@ class Dejpeg(Task):
         return self._rounding.within(image)
 
     def guides(
-        self, y: Tensor, plan: Plan, *, sigma: float, seed: int, **others: object
+        self, y: Tensor, plan: Plan, *, sigma: float, seed: int, **others: Any
     ) -> Supervision:
         """Return guides recorrupted by noise such as the rounding's."""
         del sigma, others
@@ -253,30 +292,64 @@ class Dejpeg(Task):
 class Invert(Task):
     """The image went through an operator of the user's own.
 
+    What the operator takes away, the network learns from what more of the measurement is hidden
+    from it (as of pixels in inpainting). It is told how much, by the image of even gray that is
+    lifted from the same part of gray's measurement.
+
     Parameters
     ----------
     operator
         It.
     like : (1, C, H, W)
         An image such as it takes.
+    exact
+        Whether the measurement has no noise, so that the image has to agree with it.
     """
 
     keeps_gray = False
+    pictures = False
+    hides = True
 
-    def __init__(self, operator: Operator, like: Tensor) -> None:
+    def __init__(self, operator: Operator, like: Tensor, *, exact: bool = False) -> None:
         self.operator: Operator = operator
         self._zero, self.device = torch.zeros_like(like), like.device
+        self._exact = exact
         self._norm = squared_norm(operator, like)
         if not self._norm > 0:
             raise InputError("the operator makes nothing of an image: there is no way back")
+        self._gray = operator(torch.ones_like(like))
 
     def lift(self, measured: Tensor) -> Tensor:
         """Return a damped least-squares image."""
         return inverted(self.operator, measured, self._zero, norm=self._norm)
 
+    def show(self, measured: Tensor, kept: Tensor) -> Tensor:
+        """Return a damped least-squares image of what is kept, and the same of even gray."""
+        part = Weighted(self.operator, kept)
+        image, gray = (
+            inverted(part, whole * kept, self._zero, norm=self._norm)
+            for whole in (measured, self._gray)
+        )
+        return torch.cat([image, gray.mean(1, keepdim=True)], 1)
+
     def unrestored(self, measured: Tensor) -> Tensor:
         """Return the lifted measurement."""
         return self.lift(measured)
+
+    def finished(self, image: Tensor, measured: Tensor) -> Tensor:
+        """Return the estimate, made to agree with a measurement without noise."""
+        if not self._exact:
+            return image
+        return image + self.lift(measured - self.operator(image))
+
+    def guides(
+        self, y: Tensor, plan: Plan, *, sigma: float, seed: int, **others: Any
+    ) -> Supervision:
+        """Return recorrupted guides of a part of the measurement."""
+        whole = torch.ones_like(y[:, :1])
+        return super().guides(
+            y, plan, sigma=sigma, seed=seed, **(others | {"hiding": Hiding(whole, seed)})
+        )
 
 
 def _mirrored(image: Tensor, down: int, across: int) -> Tensor:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from guided_dip.cli.job import Job
     from guided_dip.images import Picture
-    from guided_dip.restoration import Checkpoint, Restoration
+    from guided_dip.restoration import Checkpoint, Known, Restoration
     from guided_dip.result import Record, Result
     from guided_dip.runs import Begun, RunWriter
 
@@ -35,7 +35,7 @@ class Run:
 
     Attributes
     ----------
-    job, restoration, picture, begun
+    job, restoration, picture, begun, known
         What is to be done.
     writer
         Fills the run folder, if there is one.
@@ -45,6 +45,7 @@ class Run:
     restoration: Restoration
     picture: Picture
     begun: Begun
+    known: Known
     writer: RunWriter | None = None
 
     def carry_out(self, checkpoint: Checkpoint | None) -> Result:
@@ -105,7 +106,7 @@ class Run:
 
         assert self.job.output is not None, "a job without a run folder has an output"
         folder = _free(self.job.output)
-        with new_run(folder, begun=self.begun) as self.writer:
+        with new_run(folder, begun=self.begun, known=self.known) as self.writer:
             raise self._leave(cut)
 
     def _command(self, folder: Path) -> str:
@@ -124,8 +125,38 @@ def _free(output: Path) -> Path:
 
 
 def with_pixels(picture: Picture, pixels: NDArray[Any]) -> Picture:
-    """Return a picture with other pixels of the same size, and all else it has."""
-    alpha = picture.alpha
+    """Return a picture with other pixels, of the same size or larger, and all else it has; upright.
+
+    Where the size is another, alpha and resolution grow with it, and a FITS header, whose
+    coordinates are of pixels, is left out.
+    """
+    from guided_dip.images import upright
+
+    alpha, resolution, header = picture.alpha, picture.resolution, picture.fits_header
+    scale = len(pixels) / len(picture.pixels)
+    if scale != 1:
+        header = None
+        if alpha is not None:
+            alpha = larger(alpha, pixels.shape[:2])
+        if resolution is not None:
+            x, y = resolution.x * scale, resolution.y * scale
+            resolution = dataclasses.replace(resolution, x=x, y=y)
     if alpha is not None:
         alpha = alpha.astype(pixels.dtype, copy=False)  # 64-bit floats come back as 32-bit ones
-    return dataclasses.replace(picture, pixels=pixels, alpha=alpha)
+    return upright(
+        dataclasses.replace(
+            picture, pixels=pixels, alpha=alpha, resolution=resolution, fits_header=header
+        )
+    )
+
+
+def larger(alpha: NDArray[Any], size: tuple[int, ...]) -> NDArray[Any]:
+    """Interpolate an alpha channel to a height and width, in its own type."""
+    import numpy as np
+    from PIL import Image
+
+    from guided_dip.images import from_float, to_float
+
+    floats = Image.fromarray(to_float(alpha))
+    resized = np.asarray(floats.resize((size[1], size[0]), Image.Resampling.BICUBIC))
+    return from_float(resized.clip(0, 1), alpha.dtype)

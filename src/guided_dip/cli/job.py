@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,11 @@ from guided_dip.cli.console import duration, give, notes, tell
 from guided_dip.cli.interruption import Run, with_pixels
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from guided_dip.config import Config
     from guided_dip.images import Picture
-    from guided_dip.restoration import Checkpoint, Restoration
+    from guided_dip.restoration import Checkpoint, Known, Restoration
     from guided_dip.runs import Begun, Summary
 
 
@@ -37,6 +40,10 @@ class Job:
         The folder of a run that was cut, to go on with.
     page
         Page of the picture's file.
+    mask, kernel, gain
+        Pictures of what is missing, of the blur and of what each pixel was multiplied by.
+    invert_mask
+        The mask is black where pixels are missing.
     max_pixels
         Most pixels that a picture may have; None for the usual limit.
     checkpoint_every
@@ -57,6 +64,10 @@ class Job:
     run_dir: Path | None
     resume: Path | None = None
     page: int | None = None
+    mask: Path | None = None
+    invert_mask: bool = False
+    kernel: Path | None = None
+    gain: Path | None = None
     max_pixels: int | None = None
     checkpoint_every: float = 60.0
     time_budget: float | None = None
@@ -93,25 +104,43 @@ def carry_out(job: Job, config: Config | None) -> None:
         assert config is not None, "either there are settings, or the run that goes on has them"
         _check_paths(job)
         picture, clean = _read(job, config)
+        known = _known(job, config)
         from guided_dip.restoration import prepare  # loads torch
 
         restoration = prepare(
-            picture.pixels,
-            config,
-            clean=None if clean is None else clean.pixels,
-            time_budget=job.time_budget,
+            picture.pixels, config, known, clean=clean, time_budget=job.time_budget
         )
         checkpoint = _checkpoint(job, restoration)
         begun = begun or _begin(job, restoration, noise_estimated=config.noise == "auto")
+        run = Run(job, restoration, picture, begun, known)
         if not job.quiet:
-            tell(_announcement(job, restoration, picture, begun))
-        summary = _restore(Run(job, restoration, picture, begun), checkpoint)
+            tell(_announcement(run))
+        summary = _restore(run, checkpoint)
     if job.as_json:
         give(json.dumps(_as_json(job, summary)))
     elif not job.quiet:
         give(_conclusion(job, summary))
         for warning in () if summary.residual is None else summary.residual.warnings:
             tell(f"note: {warning}")
+
+
+def _known(job: Job, config: Config) -> Known:
+    """Read what is known besides the picture; a run that goes on has it in its folder."""
+    from guided_dip.cli.beside import read_known
+    from guided_dip.runs import kept_known
+
+    paths: dict[str, Path | None] = {"mask": job.mask, "kernel": job.kernel, "gain": job.gain}
+    if job.resume is not None:
+        paths = kept_known(job.resume)
+    inverted = job.invert_mask and job.resume is None
+    most = _most_pixels(job)
+    return read_known(job.image, config, **paths, invert_mask=inverted, max_pixels=most)
+
+
+def _most_pixels(job: Job) -> int:
+    from guided_dip.images import DEFAULT_MAX_PIXELS
+
+    return DEFAULT_MAX_PIXELS if job.max_pixels is None else job.max_pixels
 
 
 def _begin(job: Job, restoration: Restoration, *, noise_estimated: bool) -> Begun:
@@ -171,18 +200,31 @@ def _check_paths(job: Job) -> None:
         check_folder(job.run_dir, overwrite=job.overwrite)
 
 
-def _read(job: Job, config: Config) -> tuple[Picture, Picture | None]:
-    """Read the pictures, and make sure that the result will have a place."""
-    from guided_dip.errors import InputError
-    from guided_dip.images import DEFAULT_MAX_PIXELS, check_writable, read
+def _read(job: Job, config: Config) -> tuple[Picture, NDArray[Any] | None]:
+    """Read the pictures, and make sure that the result will have a place.
 
-    most = DEFAULT_MAX_PIXELS if job.max_pixels is None else job.max_pixels
-    picture = read(job.image, max_pixels=most, page=job.page, nan_as_missing=config.nan_as_missing)
-    size = _size(picture)
+    What JPEG did it did to pixels as they are in the file, so these are put upright in the end.
+    """
+    from guided_dip.errors import InputError
+    from guided_dip.images import check_writable, read, turned_back, upright
+
+    most = _most_pixels(job)
+    picture = read(
+        job.image,
+        max_pixels=most,
+        page=job.page,
+        nan_as_missing=config.nan_as_missing,
+        turned=config.task != "dejpeg",
+    )
     if config.resize is not None:
         # Alpha is carried through untouched or not at all.
         picture = dataclasses.replace(picture.unmultiplied(), alpha=None)
-        size = (config.resize, config.resize)
+    size = _result_size(upright(picture), config)
+    if math.prod(size) > most:
+        raise InputError(
+            f"{job.image}: would become {size[0]}x{size[1]}, more than the {most:,} pixels allowed;"
+            f" try a smaller --scale, or --max-pixels {math.prod(size)}"
+        )
     if job.output is not None:
         check_writable(
             job.output,
@@ -192,13 +234,26 @@ def _read(job: Job, config: Config) -> tuple[Picture, Picture | None]:
             overwrite=job.overwrite,
             size=size,
         )
-    clean = None if job.clean is None else read(job.clean, max_pixels=most)
-    if clean is not None and clean.pixels.shape != picture.pixels.shape:
+    if job.clean is None:
+        return picture, None
+    clean = read(job.clean, max_pixels=most)
+    wanted = _size(upright(picture)) if config.resize is not None else size
+    if _size(clean) != wanted or clean.channels != picture.channels:
+        width, height = wanted
         raise InputError(
-            f"{job.clean}: is {_described(clean)}, but {job.image} is {_described(picture)}; "
-            "try the clean picture of this one"
+            f"{job.clean}: is {_described(clean)}, but what comes of {job.image} is "
+            f"{width}x{height} {_colours(picture)}; try the clean picture of this one"
         )
-    return picture, clean
+    return picture, turned_back(clean.pixels, picture)
+
+
+def _result_size(picture: Picture, config: Config) -> tuple[int, int]:
+    """Return the width and height of what will come of a picture."""
+    if config.resize is not None:
+        return config.resize, config.resize
+    width, height = _size(picture)
+    scale = (config.enlarge or 2) if config.task == "super-resolve" else 1
+    return width * scale, height * scale
 
 
 def _size(picture: Picture) -> tuple[int, int]:
@@ -208,19 +263,24 @@ def _size(picture: Picture) -> tuple[int, int]:
 
 def _described(picture: Picture) -> str:
     width, height = _size(picture)
-    return f"{width}x{height} {'gray' if picture.channels == 1 else 'RGB'}"
+    return f"{width}x{height} {_colours(picture)}"
 
 
-def _announcement(job: Job, restoration: Restoration, picture: Picture, begun: Begun) -> str:
+def _colours(picture: Picture) -> str:
+    return "gray" if picture.channels == 1 else "RGB"
+
+
+def _announcement(run: Run) -> str:
+    """Say what will be done."""
+    job, restoration, picture, begun = run.job, run.restoration, run.picture, run.begun
     config = restoration.config
     what = [f"{_described(picture)} {picture.pixels.dtype}"]
     if picture.alpha is not None:
         what.append("alpha kept as it is")
     if config.resize is not None:
         what.append(f"resized to {config.resize}x{config.resize}, without alpha")
-    if restoration.missing is not None:
-        what.append(f"{restoration.missing.mean():.2%} of its pixels missing")
-    if restoration.noise is not None:
+    what += _of_the_task(run)
+    if restoration.noise is not None and restoration.task.noise is None:
         what.append(f"noise {restoration.noise}{' (estimated)' * begun.noise_estimated}")
         if restoration.span.grain is not None:
             what.append(f"correlated ({restoration.span.grain.correlation:.2f} between neighbours)")
@@ -231,6 +291,25 @@ def _announcement(job: Job, restoration: Restoration, picture: Picture, begun: B
     if job.resume is not None:
         how.append(f"going on with {job.resume}")
     return f"{job.image}: {', '.join(what)}; {', '.join(how)}"
+
+
+def _of_the_task(run: Run) -> list[str]:
+    """Say what was done to the picture besides noise."""
+    restoration, known = run.restoration, run.known
+    config, said = restoration.config, []
+    if restoration.missing is not None:
+        said.append(f"{restoration.missing.mean():.2%} of its pixels missing")
+    if config.task == "super-resolve":
+        height, width = restoration.unrestored.shape[:2]
+        said.append(f"to become {width}x{height}")
+    elif config.task == "deblur":
+        side = "" if known.kernel is None else f"{known.kernel.shape[1]}x{known.kernel.shape[0]}"
+        said.append(f"blurred by {config.kernel or f'a kernel of {side} pixels'}")
+    elif known.tables is not None:
+        said.append(f"JPEG of quality {known.tables.quality}")
+    elif known.gain is not None:
+        said.append(f"gain {known.gain.min():.3g} to {known.gain.max():.3g}")
+    return said
 
 
 def _restore(run: Run, checkpoint: Checkpoint | None) -> Summary:
@@ -244,7 +323,7 @@ def _restore(run: Run, checkpoint: Checkpoint | None) -> Summary:
             run.writer = stack.enter_context(resumed_run(job.resume))
             run.writer.records(() if checkpoint is None else checkpoint.records)
         elif job.run_dir is not None:
-            folder = new_run(job.run_dir, overwrite=job.overwrite, begun=begun)
+            folder = new_run(job.run_dir, overwrite=job.overwrite, begun=begun, known=run.known)
             run.writer = stack.enter_context(folder)
         result = run.carry_out(checkpoint)
         summary = summarize(

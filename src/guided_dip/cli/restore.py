@@ -7,22 +7,57 @@ from typing import Annotated, Any
 
 import typer
 
+from guided_dip.cli.beside import kernel_of, task_of
 from guided_dip.cli.job import Job, carry_out
 from guided_dip.cli.settings import make_settings
 
 
 def restore(
-    image: Annotated[Path, typer.Argument(metavar="IN", help="The noisy picture.")],
+    image: Annotated[Path, typer.Argument(metavar="IN", help="The degraded picture.")],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="OUT", help="Where the restored picture goes."),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="denoise, inpaint, super-resolve, deblur, dejpeg or degain.  [default: what "
+            "--mask, --scale, --kernel or --gain is for, or denoise]",
+        ),
+    ] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A picture, white where pixels are to be filled in."),
+    ] = None,
+    invert_mask: Annotated[
+        bool, typer.Option("--invert-mask", help="The mask is black where they are.")
+    ] = False,
+    scale: Annotated[
+        int | None,
+        typer.Option(metavar="2...8", help="How many times as large a small picture becomes."),
+    ] = None,
+    kernel: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KERNEL",
+            help="The blur to undo: gaussian:SIGMA (pixels), motion:LENGTH,ANGLE (degrees, "
+            "counter-clockwise) or a picture of it.",
+        ),
+    ] = None,
+    gain: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="A picture of what each pixel was multiplied by; white is 1."
+        ),
     ] = None,
     noise: Annotated[
         str | None,
         typer.Option(
             metavar="NOISE",
-            help="auto (estimated), gaussian:SIGMA (of 255), poisson:PEAK (photons at white) or "
-            "poisson-gaussian:GAIN,READ (of 255).  [default: auto]",
+            help="auto (estimated), none, gaussian:SIGMA (of 255), poisson:PEAK (photons at white) "
+            "or poisson-gaussian:GAIN,READ (of 255).  [default: auto; of inpaint and "
+            "super-resolve none]",
         ),
     ] = None,
     supervision: Annotated[
@@ -133,8 +168,13 @@ def restore(
         bool, typer.Option("--json", help="Print the result as JSON on stdout.")
     ] = False,
 ) -> None:
-    """Restore one noisy picture. Presets give way to --config, that to options, they to --set."""
+    """Restore one picture. Presets give way to --config, that to options, they to --set."""
+    kernel_name, kernel_file = kernel_of(kernel)
+    given = {"inpaint": mask, "super-resolve": scale, "deblur": kernel, "degain": gain}
     options: dict[str, Any] = {
+        "task": task_of(task, given),
+        "enlarge": scale,
+        "kernel": kernel_name,
         "noise": noise,
         "supervision": supervision,
         "backbone": backbone,
@@ -159,7 +199,8 @@ def restore(
             "page": page,
         }
         others |= {"time_budget": time_budget, "run_dir": run_dir}
-        _check_alone(options | others)
+        others |= {"task": task, "mask": mask, "scale": scale, "kernel": kernel, "gain": gain}
+        _check_alone({**options, "enlarge": None, **others, "invert_mask": invert_mask or None})
     job = Job(
         image,
         output,
@@ -167,6 +208,10 @@ def restore(
         run_dir,
         resume=resume,
         page=page,
+        mask=mask,
+        invert_mask=invert_mask,
+        kernel=kernel_file,
+        gain=gain,
         max_pixels=max_pixels,
         checkpoint_every=checkpoint_every,
         time_budget=time_budget,

@@ -11,7 +11,14 @@ Examples
 """
 
 from guided_dip.images.files import DEFAULT_MAX_PIXELS, check_writable, read, same_file, write
-from guided_dip.images.picture import Picture, Resolution, from_float, to_float
+from guided_dip.images.picture import (
+    Picture,
+    Resolution,
+    from_float,
+    to_float,
+    turned_back,
+    upright,
+)
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
@@ -22,5 +29,7 @@ __all__ = [
     "read",
     "same_file",
     "to_float",
+    "turned_back",
+    "upright",
     "write",
 ]

@@ -30,6 +30,7 @@ def read(
     max_pixels: int = DEFAULT_MAX_PIXELS,
     page: int | None = None,
     nan_as_missing: bool = False,
+    turned: bool = True,
 ) -> Picture:
     """Read a picture file, upright.
 
@@ -43,6 +44,8 @@ def read(
         Which page of a TIFF or FITS file, from 0; None for a file that has only one.
     nan_as_missing
         Let NaN pixels stay, and infinite ones become NaN.
+    turned
+        Put it upright; False: leave its pixels as the file has them.
 
     Returns
     -------
@@ -61,7 +64,8 @@ def read(
     data, form = _bytes_of(path)
     try:
         with _hushed():
-            picture = upright(formats.decoded(data, form, max_pixels, page))
+            picture = formats.decoded(data, form, max_pixels, page)
+            picture = upright(picture) if turned else picture
         picture = _finite(picture, nan_as_missing=nan_as_missing)
     except RefusedError as refusal:
         raise _input_error(path, str(refusal)) from None

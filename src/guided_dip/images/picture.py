@@ -160,6 +160,12 @@ def upright(picture: Picture) -> Picture:
     )
 
 
+def turned_back(array: Array, picture: Picture) -> Array:
+    """Turn an array that is upright as the pixels of a picture are that was not put upright."""
+    turn = 1 if picture.exif is None else exif.orientation(picture.exif)
+    return _turned(array, {6: 8, 8: 6}.get(turn, turn))
+
+
 def _turned(array: Array, orientation: int) -> Array:
     """Put (H, W, ...) pixels upright from one of EXIF's eight orientations."""
     if orientation >= 5:  # 5 to 8 are 1, 2, 3 and 4 after rows and columns change places

@@ -7,6 +7,7 @@ linear and has its adjoint; any other callable may be given one (`from_callable`
 from guided_dip.operators.base import (
     Identity,
     Operator,
+    Weighted,
     from_callable,
     identity,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "Identity",
     "Mask",
     "Operator",
+    "Weighted",
     "agreeing",
     "enlarged",
     "from_callable",

@@ -39,6 +39,29 @@ class Identity:
 identity = Identity()
 
 
+class Weighted:
+    """Another operator, whose measurements are multiplied by weights.
+
+    Parameters
+    ----------
+    operator
+        It.
+    weights
+        Broadcast with its measurements.
+    """
+
+    def __init__(self, operator: Operator, weights: Tensor) -> None:
+        self._operator, self._weights = operator, weights
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Return ``W A x``."""
+        return self._operator(image) * self._weights
+
+    def adjoint(self, measurement: Tensor) -> Tensor:
+        """Return ``A^T W y``."""
+        return self._operator.adjoint(measurement * self._weights)
+
+
 class OfCallable:
     """An operator of one's own.
 

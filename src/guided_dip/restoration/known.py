@@ -14,6 +14,7 @@ from guided_dip.config import Config
 from guided_dip.engine import resolve_device, to_tensor
 from guided_dip.errors import InputError
 from guided_dip.jpeg import Rounding, Tables
+from guided_dip.noise import LEAST_SIGMA, parse_noise
 from guided_dip.operators import Blur, Downsample, Gain, from_callable, parse_kernel
 from guided_dip.tasks import DENOISE, Deblur, Degain, Dejpeg, Invert, SuperResolve, Task
 
@@ -89,7 +90,7 @@ class Known:
             return Dejpeg(Rounding(y, self.tables))
         if config.task == "degain":
             return Degain(Gain(_gain(self.gain, y)))
-        return self._invert(y)
+        return self._invert(y, config)
 
     def _check(self, config: Config) -> None:
         """Refuse what another task would need."""
@@ -105,7 +106,7 @@ class Known:
                 "recorrupted-guides or observation"
             )
 
-    def _invert(self, y: Tensor) -> Task:
+    def _invert(self, y: Tensor, config: Config) -> Task:
         if self.operator is None:
             raise InputError("there is no operator to invert: give operator=, a function or object")
         shape = self.image_shape
@@ -129,7 +130,9 @@ class Known:
                 f"the operator makes {tuple(measured.shape)} of an image {tuple(like.shape)}, but "
                 f"the measurement is {tuple(y.shape)}: try image_shape"
             )
-        return Invert(operator, torch.zeros_like(like))
+        noise = parse_noise(config.noise)
+        exact = noise is not None and not noise.gain and noise.sigma < LEAST_SIGMA
+        return Invert(operator, torch.zeros_like(like), exact=exact)
 
 
 def _gain(gain: NDArray[Any] | None, like: Tensor) -> Tensor:

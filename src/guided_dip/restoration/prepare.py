@@ -174,10 +174,10 @@ def prepare(
         config = config.replace(patch=0, tile=0)
     dtype = np.dtype(np.float32) if image.dtype.kind == "f" else image.dtype
     span = _span_of(task, pixels, first, noise, grain)
-    shape = image.shape if first is None else _shape_of(first, image)
+    shape = known.image_shape or _shape_of(pixels if first is None else first, image)
 
     def ready(config: Config) -> Restoration:
-        resolved = _resolved(config, pixels, span.sigma, noise)
+        resolved = _resolved(config, pixels, span.sigma, noise, task)
         return Restoration(
             resolved, pixels, dtype, shape, noise, reference, missing, span, note, task, first
         )
@@ -190,7 +190,11 @@ def prepare(
 
 
 def _resolved(
-    config: Config, pixels: NDArray[np.float32], sigma: float, noise: NoiseModel | None
+    config: Config,
+    pixels: NDArray[np.float32],
+    sigma: float,
+    noise: NoiseModel | None,
+    task: Task,
 ) -> Config:
     """Fill in what a config leaves to the image and to the machine."""
     device = resolve_device(config.device)
@@ -223,6 +227,7 @@ def _resolved(
         sigma=sigma,
         photons=photons,
         memory=None if there is None else int(there * MEMORY_SHARE),
+        network=task.network,
     )
 
 
@@ -282,7 +287,7 @@ def _noise_of(
     """Return the noise to reckon with, as `guided_dip.restoration.noise.noise_of` does."""
     if task.noise is not None:
         return task.noise, None, ""
-    if task.keeps_gray:
+    if task.pictures:
         return noise_of(pixels, missing, config)
     stated = parse_noise(config.noise)
     if stated is None and config.supervision in ("recorrupted-guides", "observation-guides"):
@@ -335,9 +340,9 @@ def _first(task: Task, pixels: NDArray[np.float32]) -> NDArray[np.float32] | Non
     return None if unrestored is y else to_array(unrestored)
 
 
-def _shape_of(first: NDArray[np.float32], image: NDArray[Any]) -> tuple[int, ...]:
-    """Return the shape of an image, which has no axis for a single channel if `image` has none."""
-    return first.shape[:2] if first.shape[2] == 1 and image.ndim == 2 else first.shape
+def _shape_of(pixels: NDArray[np.float32], image: NDArray[Any]) -> tuple[int, ...]:
+    """Return the shape of a result, which has no axis for a single channel if `image` has none."""
+    return pixels.shape[:2] if pixels.shape[2] == 1 and image.ndim == 2 else pixels.shape
 
 
 def _missing(pixels: NDArray[np.float32], mask: NDArray[Any] | None) -> NDArray[np.bool_] | None:

@@ -114,7 +114,7 @@ class Restoration:
             patches=self._patches,
             order=c.guide_order,
             seed=c.seed,
-            hide=None if self.missing is None else (c.hide_start, c.hide_end),
+            hide=(c.hide_start, c.hide_end) if self._hides else None,
         )
 
     @property
@@ -125,9 +125,19 @@ class Restoration:
     @property
     def _planned_sigma(self) -> float | None:
         """Noise level of the plan; None where it is not known, or there is none to speak of."""
-        if self.noise is None or self._keeps_known:
+        if self.noise is None or (self._hides and self._sigma < LEAST_SIGMA):
             return None
         return max(self._sigma, LEAST_SIGMA)
+
+    @property
+    def _hides(self) -> bool:
+        """Whether some of what was measured is hidden from the network."""
+        return self.missing is not None or self.task.hides
+
+    @property
+    def channels(self) -> int:
+        """Of the image."""
+        return int(self.unrestored.shape[2])
 
     @property
     def _keeps_known(self) -> bool:
@@ -241,10 +251,10 @@ class Restoration:
     @cached_property
     def _tiling(self) -> Tiling | None:
         """How final outputs are parted; None if they are computed at once."""
-        height, width, channels = self.pixels.shape
+        height, width = self.pixels.shape[:2]
         if not self.config.tile:
             return None
-        multiple = getattr(self._network(channels), "multiple", 1)
+        multiple = getattr(self._network(), "multiple", 1)
         return Tiling((height, width), self.config.tile, MARGIN, multiple)
 
     @cached_property
@@ -367,13 +377,13 @@ class Restoration:
             **{name: getattr(c, name) for name in FitSettings.__dataclass_fields__}
         )
         known = c.backbone in backbones.BACKBONES
-        engine = Engine(self._network(y.shape[1]), device, c.precision, replayable=known)
+        engine = Engine(self._network(), device, c.precision, replayable=known)
         supervision = self._supervision(y, plan)
         if device.type == "cuda":
             supervision = supervisions.Ahead(supervision, plan)
 
         def fresh(restart: int) -> dict[str, Any]:
-            network = self._network(y.shape[1], restart)
+            network = self._network(restart)
             return Engine(network, device, c.precision).state_dict()
 
         if c.supervision == "recorrupted-guides":
@@ -386,11 +396,11 @@ class Restoration:
         measured = supervisions.Measured(supervision, mask)
         return Fit(engine, measured, plan, settings, mask, fresh, self._tiling)
 
-    def _network(self, channels: int, restart: int = 0) -> nn.Module:
-        c = self.config
+    def _network(self, restart: int = 0) -> nn.Module:
+        c, channels = self.config, self.channels
         in_channels = None  # those of z
         if c.supervision == "recorrupted-guides":
-            in_channels = channels + (self.missing is not None)
+            in_channels = channels + self._hides
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seeds.derive(c.seed, "weights", *([restart] if restart else [])))
             return backbones.build(

@@ -5,15 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from guided_dip.config import Config
 from guided_dip.errors import InputError
-from guided_dip.runs.layout import BEGUN, CHECKPOINT, DRAFT, RESTORED, SUMMARY
+from guided_dip.images import Picture, from_float, write
+from guided_dip.runs.layout import (
+    BEGUN,
+    CHECKPOINT,
+    DRAFT,
+    GAIN,
+    KERNEL,
+    MASK,
+    PICTURES,
+    RESTORED,
+    SUMMARY,
+)
 from guided_dip.runs.summary import Source, versions
 
 if TYPE_CHECKING:  # only a run that goes on needs torch
-    from guided_dip.restoration import Checkpoint
+    from guided_dip.restoration import Checkpoint, Known
 
 
 class Begun(BaseModel):
@@ -104,6 +116,36 @@ def load_begun(folder: Path) -> Begun:
         where = f"; its restoration is {pictures[0]}" if pictures else ""
         raise InputError(f"{folder}: its run is finished{where}")
     raise InputError(f"{folder}: holds no run that could go on; try --run-dir to begin one")
+
+
+def keep_known(known: Known, folder: Path) -> None:
+    """Write what is known besides the picture as pictures, as the command's options take them.
+
+    Parameters
+    ----------
+    known
+        Mask, kernel or gain.
+    folder
+        Where they go.
+    """
+    if known.mask is not None:
+        write(folder / MASK, Picture(from_float(known.mask.astype(np.float32), np.uint8)))
+    for name, array in ((KERNEL, known.kernel), (GAIN, known.gain)):
+        if array is not None:
+            write(folder / name, Picture(array.astype(np.float32), format="TIFF"))
+
+
+def kept_known(folder: Path) -> dict[str, Path | None]:
+    """Return where an unfinished run has its mask, kernel and gain; None for those it has not.
+
+    Parameters
+    ----------
+    folder
+        The run folder.
+    """
+    places = {"mask": MASK, "kernel": KERNEL, "gain": GAIN}
+    paths = {name: folder / DRAFT / PICTURES / file for name, file in places.items()}
+    return {name: path if path.exists() else None for name, path in paths.items()}
 
 
 def load_checkpoint(folder: Path, device: str) -> Checkpoint | None:

@@ -19,7 +19,7 @@ from guided_dip.errors import InputError, InterruptionError, RunError
 from guided_dip.files import write_whole
 from guided_dip.images import Picture, from_float, to_float, write
 from guided_dip.result import Record, Result
-from guided_dip.runs.begun import Begun
+from guided_dip.runs.begun import Begun, keep_known
 from guided_dip.runs.layout import (
     BEGUN,
     CHECKPOINT,
@@ -39,7 +39,7 @@ from guided_dip.runs.layout import (
 from guided_dip.runs.summary import Summary, plain
 
 if TYPE_CHECKING:
-    from guided_dip.restoration import Checkpoint, Restoration
+    from guided_dip.restoration import Checkpoint, Known, Restoration
 
 
 def check_folder(folder: Path, *, overwrite: bool = False) -> None:
@@ -96,7 +96,11 @@ def _check_content(folder: Path, *, overwrite: bool) -> None:
 
 @contextmanager
 def new_run(
-    folder: Path, *, overwrite: bool = False, begun: Begun | None = None
+    folder: Path,
+    *,
+    overwrite: bool = False,
+    begun: Begun | None = None,
+    known: Known | None = None,
 ) -> Iterator[RunWriter]:
     """Write a run folder: all of it when the block ends.
 
@@ -109,6 +113,8 @@ def new_run(
         As for `check_folder`.
     begun
         What the run begins with; without it, it cannot be interrupted.
+    known
+        What is known besides the picture.
 
     Raises
     ------
@@ -122,7 +128,7 @@ def new_run(
     with _cannot_be_written(folder):
         try:
             folder.mkdir(exist_ok=True)
-            _make_draft(folder, begun)
+            _make_draft(folder, begun, known)
             with _filled(folder) as writer:
                 yield writer
         except BaseException:
@@ -159,7 +165,7 @@ def _cannot_be_written(folder: Path) -> Iterator[None]:
         raise RunError(f"{folder}: cannot be written ({reason}); try another disk") from error
 
 
-def _make_draft(folder: Path, begun: Begun | None) -> None:
+def _make_draft(folder: Path, begun: Begun | None, known: Known | None) -> None:
     """Make an empty draft; what the run begins with is in it from its first moment."""
     draft, fresh = folder / DRAFT, folder / f"{DRAFT}.new"
     for path in (draft, fresh):
@@ -167,6 +173,9 @@ def _make_draft(folder: Path, begun: Begun | None) -> None:
     fresh.mkdir()
     if begun is not None:
         (fresh / BEGUN).write_text(begun.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    (fresh / PICTURES).mkdir()
+    if known is not None:
+        keep_known(known, fresh / PICTURES)
     fresh.replace(draft)
 
 
@@ -263,20 +272,21 @@ class RunWriter:
         (self.draft / SUMMARY).write_text(text + "\n", encoding="utf-8")
 
     def _save_pictures(self, restoration: Restoration, result: Result, summary: Summary) -> None:
-        shown = {INPUT: restoration.pixels}
+        shown = {INPUT: restoration.unrestored}
         if restoration.clean is not None:
             shown[CLEAN] = restoration.clean
         for snapshot, (_, pixels) in zip(summary.snapshots, result.snapshots, strict=True):
             shown[snapshot.file] = pixels
         folder = self.draft / PICTURES
-        folder.mkdir()
         for name, pixels in shown.items():
             write(folder / name, Picture(from_float(_flat(pixels), np.uint8)))
-        if restoration.plan.steps and not result.config.oracle:
-            residual = restoration.pixels - to_float(result.image).reshape(restoration.pixels.shape)
+        wanted = restoration.unrestored.shape
+        only_noise = result.config.task in ("denoise", "inpaint") and not result.config.oracle
+        if restoration.plan.steps and only_noise:
+            residual = restoration.pixels - to_float(result.image).reshape(wanted)
             write(folder / RESIDUAL, Picture(_flat(residual), format="TIFF"))
         if result.spread is not None:
-            spread = result.spread.reshape(restoration.pixels.shape)
+            spread = result.spread.reshape(wanted)
             write(folder / SPREAD, Picture(_flat(spread), format="TIFF"))
 
 

@@ -11,7 +11,10 @@ DRAFT = ".partial"
 BEGUN = "begun.json"
 CHECKPOINT = "checkpoint.pt"
 
-# In PICTURES
+# In PICTURES; the first three from the run's beginning, where they were given
+MASK = "mask.png"
+KERNEL = "kernel.tif"
+GAIN = "gain.tif"
 INPUT = "input.png"
 CLEAN = "clean.png"
 RESIDUAL = "residual.tif"

@@ -77,7 +77,7 @@ class Summary(BaseModel):
         The file that was restored.
     size, channels
         Width and height of the restoration in pixels, and its colour channels.
-    supervision, backbone, seed, device
+    task, supervision, backbone, seed, device
         As in the config, which has the rest.
     oracle
         The restoration was allowed to see the clean image: an experiment's figure.
@@ -121,6 +121,7 @@ class Summary(BaseModel):
     source: Source
     size: tuple[int, int]
     channels: int
+    task: str = "denoise"
     supervision: str
     oracle: bool
     noise: str | None
@@ -160,11 +161,12 @@ def summarize(
         Whether the noise model came from the image.
     """
     config, records = result.config, result.records
-    height, width, channels = restoration.pixels.shape
+    height, width, channels = restoration.unrestored.shape
     return Summary(
         source=source,
         size=(width, height),
         channels=channels,
+        task=config.task,
         supervision=config.supervision,
         oracle=config.oracle,
         noise=None if result.noise is None else str(result.noise),

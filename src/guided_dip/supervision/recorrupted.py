@@ -59,6 +59,11 @@ class Filter:
         return F.conv2d(mixed, each, groups=white.shape[1])
 
 
+def beside_its_mask(measured: Tensor, kept: Tensor) -> Tensor:
+    """Return an image, 0 where it is not kept, and the mask of what is, (1, C + 1, H, W)."""
+    return torch.cat([measured * kept, kept], 1)
+
+
 class RecorruptedGuides(Once):
     """The guide is the network's input, and the target carries noise independent of it.
 
@@ -77,11 +82,13 @@ class RecorruptedGuides(Once):
     grain
         How the noise is correlated; None if it is white.
     hiding
-        Where pixels are missing: which of the others are hidden from the network at a step. It is
-        then given (1, C + 1, H, W): the image, 0 where it is missing or hidden, and where it is
-        not; and `sigma` may be 0, for an image without noise.
+        Where pixels are missing: which of the others are hidden from the network at a step. Then
+        `sigma` may be 0, for a measurement without noise.
     lift
         Makes the network's input of a measurement.
+    show
+        Makes it of a measurement and of what of it is not missing or hidden, (1, 1, H, W), 1 or 0:
+        one channel more than the image has.
     """
 
     draws_differ = True
@@ -97,12 +104,14 @@ class RecorruptedGuides(Once):
         grain: Grain | None = None,
         hiding: Hiding | None = None,
         lift: Callable[[Tensor], Tensor] = identity,
+        show: Callable[[Tensor, Tensor], Tensor] = beside_its_mask,
     ) -> None:
         noisy = math.isfinite(sigma) and sigma > 0
         if not noisy and (hiding is None or sigma != 0):
             raise InputError(f"recorrupted guides need a noise level above 0, not {sigma!r}")
         self._y, self._plan, self._sigma, self._seed = y, plan, sigma, seed
         self._share, self._grain, self._hiding, self._lift = share, grain, hiding, lift
+        self._show = show
         self._only_squares = all(stage.patch is not None for stage in plan)
 
     def _strength(self, stage: int) -> float:
@@ -138,7 +147,7 @@ class RecorruptedGuides(Once):
             eta = self._noise(self._y, None, "eta", step)
             shown, target = self._y + a * eta, self._y - kept * eta / a
         weight = weight / weight.mean().sqrt().clamp_min(1e-3)
-        return Pair(torch.cat([shown * kept, kept], 1), target, None, weight)
+        return Pair(self._show(shown, kept), target, None, weight)
 
     def _noise(self, y: Tensor, window: Window | None, purpose: str, number: int) -> Tensor:
         """Draw noise such as there is in this part of the observation."""
@@ -188,7 +197,7 @@ class RecorruptedGuides(Once):
         shown = self._y
         if self._sigma:
             shown = shown + self._strength(stage) * self._noise(self._y, None, "final", draw)
-        return torch.cat([shown * hiding.known, hiding.known], 1)
+        return self._show(shown, hiding.known)
 
     def _field(self, window: Window, draw: int) -> Tensor:
         """Draw a window's noise, the same at a pixel in every window."""

@@ -1,0 +1,106 @@
+"""What is given beside the picture: a mask, a kernel, a gain, or what a JPEG file itself tells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from guided_dip.config import Config
+    from guided_dip.restoration import Known
+
+NAMED = ("gaussian:", "motion:")
+HALF = 0.5
+
+
+def task_of(task: str | None, given: dict[str, Any]) -> str | None:
+    """Return the task that is meant, where it is not named.
+
+    Parameters
+    ----------
+    task
+        Its name, if it was given.
+    given
+        What was given besides, by task; None or False where nothing was.
+    """
+    if task is not None:
+        return task
+    return next((name for name, value in given.items() if value), None)
+
+
+def kernel_of(text: str | None) -> tuple[str | None, Path | None]:
+    """Return a kernel's name or its file, whichever it is."""
+    if text is None or text.startswith(NAMED):
+        return text, None
+    return None, Path(text)
+
+
+def read_known(
+    image: Path,
+    config: Config,
+    *,
+    mask: Path | None = None,
+    invert_mask: bool = False,
+    kernel: Path | None = None,
+    gain: Path | None = None,
+    max_pixels: int,
+) -> Known:
+    """Read what is known besides the picture.
+
+    Parameters
+    ----------
+    image
+        The picture's file, of which a JPEG's tables are read.
+    config
+        Settings.
+    mask
+        A picture, white where pixels are missing.
+    invert_mask
+        It is black where they are missing.
+    kernel, gain
+        Pictures of the blur and of what each pixel was multiplied by.
+    max_pixels
+        Most pixels that each may have.
+
+    Raises
+    ------
+    InputError
+        If one of them is not usable.
+    """
+    from guided_dip.images import read, to_float
+    from guided_dip.restoration import Known
+
+    def gray(path: Path) -> NDArray[np.float32]:
+        pixels = to_float(read(path, max_pixels=max_pixels).pixels)
+        return pixels if pixels.ndim == 2 else pixels.mean(2)
+
+    missing = None
+    if mask is not None:
+        missing = (gray(mask) > HALF) != invert_mask
+    tables = None
+    if config.task == "dejpeg":
+        tables = _tables(image)
+    return Known(
+        mask=missing,
+        kernel=None if kernel is None else gray(kernel),
+        tables=tables,
+        gain=None if gain is None else to_float(read(gain, max_pixels=max_pixels).pixels),
+    )
+
+
+def _tables(path: Path) -> Any:
+    from PIL import Image, UnidentifiedImageError
+
+    from guided_dip.errors import InputError
+    from guided_dip.jpeg import read_tables
+
+    try:
+        with Image.open(path) as image:
+            return read_tables(image)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: cannot be read as a JPEG file ({error})") from None
