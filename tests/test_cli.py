@@ -286,11 +286,11 @@ REFUSED = {
     "both": (["restore", "noisy.png", "-o", "x.png", "--run-dir", "x.png"], "try two names"),
     "clean size": (
         ["restore", "noisy.png", "-o", "out.png", "--clean", "small.png"],
-        "small.png: is 16x16 RGB, but noisy.png is 32x32 RGB",
+        "small.png: is 16x16 RGB, but what comes of noisy.png is 32x32 RGB",
     ),
     "clean gray": (
         ["restore", "noisy.png", "-o", "out.png", "--clean", "gray.png"],
-        "gray.png: is 32x32 gray, but noisy.png is 32x32 RGB",
+        "gray.png: is 32x32 gray, but what comes of noisy.png is 32x32 RGB",
     ),
     "clean missing": (
         ["restore", "noisy.png", "-o", "out.png", "--clean", "no.png"],

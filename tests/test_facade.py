@@ -12,6 +12,7 @@ import guided_dip
 PUBLIC = {
     "PRESETS",
     "Config",
+    "GuidedDIPReconstructor",
     "InputError",
     "Result",
     "RunError",

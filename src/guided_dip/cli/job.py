@@ -281,7 +281,8 @@ def _announcement(run: Run) -> str:
         what.append(f"resized to {config.resize}x{config.resize}, without alpha")
     what += _of_the_task(run)
     if restoration.noise is not None and restoration.task.noise is None:
-        what.append(f"noise {restoration.noise}{' (estimated)' * begun.noise_estimated}")
+        noise = f"noise {restoration.noise}" if restoration.noise.even_sigma else "no noise"
+        what.append(f"{noise}{' (estimated)' * begun.noise_estimated}")
         if restoration.span.grain is not None:
             what.append(f"correlated ({restoration.span.grain.correlation:.2f} between neighbours)")
     if restoration.note:
