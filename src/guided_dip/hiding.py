@@ -32,7 +32,7 @@ class Hiding:
         self.known, self._seed = known, seed
         self.holes = has_holes(known)
 
-    def kept(self, share: float, step: int) -> Tensor:
+    def kept(self, share: float, step: int, *, final: bool = False) -> Tensor:
         """Return which pixels the network is shown: (1, 1, H, W), 1 or 0.
 
         Parameters
@@ -41,10 +41,12 @@ class Hiding:
             Of the known pixels that is hidden where they are hidden one by one.
         step
             0-based step.
+        final
+            It is a draw of the restoration, and no step.
         """
         if self.holes:
             return self.known * self._moved(step)
-        generator = seeds.generator(self._seed, "hide", step)
+        generator = seeds.generator(self._seed, "final hide" if final else "hide", step)
         drawn = torch.rand(self.known.shape, generator=generator).to(self.known)
         return self.known * (drawn >= share)
 

@@ -38,8 +38,8 @@ class Job:
         The run folder.
     resume
         The folder of a run that was cut, to go on with.
-    page
-        Page of the picture's file.
+    page, clean_page
+        Pages of the picture's file and of the clean one's.
     mask, kernel, gain
         Pictures of what is missing, of the blur and of what each pixel was multiplied by.
     invert_mask
@@ -64,6 +64,7 @@ class Job:
     run_dir: Path | None
     resume: Path | None = None
     page: int | None = None
+    clean_page: int | None = None
     mask: Path | None = None
     invert_mask: bool = False
     kernel: Path | None = None
@@ -96,26 +97,7 @@ def carry_out(job: Job, config: Config | None) -> None:
         If a signal asked it to end; its state is kept.
     """
     with notes(quiet=job.quiet):
-        begun = None
-        if job.resume is not None:
-            begun = _begun(job, job.resume)
-            job = dataclasses.replace(job, run_dir=job.resume, page=begun.page)
-            config = begun.config
-        assert config is not None, "either there are settings, or the run that goes on has them"
-        _check_paths(job)
-        picture, clean = _read(job, config)
-        known = _known(job, config)
-        from guided_dip.restoration import prepare  # loads torch
-
-        restoration = prepare(
-            picture.pixels, config, known, clean=clean, time_budget=job.time_budget
-        )
-        checkpoint = _checkpoint(job, restoration)
-        begun = begun or _begin(job, restoration, noise_estimated=config.noise == "auto")
-        run = Run(job, restoration, picture, begun, known)
-        if not job.quiet:
-            tell(_announcement(run))
-        summary = _restore(run, checkpoint)
+        summary = carried_out(job, config)
     if job.as_json:
         give(json.dumps(_as_json(job, summary)))
     elif not job.quiet:
@@ -124,14 +106,43 @@ def carry_out(job: Job, config: Config | None) -> None:
             tell(f"note: {warning}")
 
 
+def carried_out(job: Job, config: Config | None) -> Summary:
+    """Restore a file, and return what came of it; raises as `carry_out`.
+
+    Parameters
+    ----------
+    job, config
+        As for `carry_out`.
+    """
+    begun = None
+    if job.resume is not None:
+        begun = _begun(job, job.resume)
+        job = dataclasses.replace(job, run_dir=job.resume, page=begun.page)
+        config = begun.config
+    assert config is not None, "either there are settings, or the run that goes on has them"
+    check_paths(job)
+    picture, clean = _read(job, config)
+    known = _known(job, config)
+    from guided_dip.restoration import prepare  # loads torch
+
+    restoration = prepare(picture.pixels, config, known, clean=clean, time_budget=job.time_budget)
+    checkpoint = _checkpoint(job, restoration)
+    begun = begun or _begin(job, restoration, noise_estimated=config.noise == "auto")
+    run = Run(job, restoration, picture, begun, known)
+    if not job.quiet:
+        tell(_announcement(run))
+    return _restore(run, checkpoint)
+
+
 def _known(job: Job, config: Config) -> Known:
     """Read what is known besides the picture; a run that goes on has it in its folder."""
     from guided_dip.cli.beside import read_known
     from guided_dip.runs import kept_known
+    from guided_dip.runs.layout import DRAFT, PICTURES
 
     paths: dict[str, Path | None] = {"mask": job.mask, "kernel": job.kernel, "gain": job.gain}
     if job.resume is not None:
-        paths = kept_known(job.resume)
+        paths = kept_known(job.resume / DRAFT / PICTURES)
     inverted = job.invert_mask and job.resume is None
     most = _most_pixels(job)
     return read_known(job.image, config, **paths, invert_mask=inverted, max_pixels=most)
@@ -181,7 +192,19 @@ def _checkpoint(job: Job, restoration: Restoration) -> Checkpoint | None:
     return load_checkpoint(job.resume, restoration.config.device)
 
 
-def _check_paths(job: Job) -> None:
+def check_paths(job: Job) -> None:
+    """Refuse places where the results cannot go.
+
+    Parameters
+    ----------
+    job
+        What is to be done.
+
+    Raises
+    ------
+    InputError
+        If one of them is missing, in use, or the input itself.
+    """
     from guided_dip.errors import InputError
     from guided_dip.images import same_file
     from guided_dip.runs import check_folder
@@ -236,7 +259,7 @@ def _read(job: Job, config: Config) -> tuple[Picture, NDArray[Any] | None]:
         )
     if job.clean is None:
         return picture, None
-    clean = read(job.clean, max_pixels=most)
+    clean = read(job.clean, max_pixels=most, page=job.clean_page)
     wanted = _size(upright(picture)) if config.resize is not None else size
     if _size(clean) != wanted or clean.channels != picture.channels:
         width, height = wanted
@@ -291,7 +314,8 @@ def _announcement(run: Run) -> str:
     how.append(f"{restoration.plan.steps} steps on {config.device}")
     if job.resume is not None:
         how.append(f"going on with {job.resume}")
-    return f"{job.image}: {', '.join(what)}; {', '.join(how)}"
+    page = "" if job.page is None else f", page {job.page}"
+    return f"{job.image}{page}: {', '.join(what)}; {', '.join(how)}"
 
 
 def _of_the_task(run: Run) -> list[str]:

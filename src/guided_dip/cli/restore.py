@@ -148,7 +148,10 @@ def restore(
         ),
     ] = None,
     page: Annotated[
-        int | None, typer.Option(metavar="N", min=0, help="Page of a TIFF or HDU of a FITS file.")
+        int | None,
+        typer.Option(
+            metavar="N", min=0, help="Only this page of a TIFF file, or this HDU of a FITS file."
+        ),
     ] = None,
     nan_as_missing: Annotated[
         bool, typer.Option("--nan-as-missing", help="Fill NaN and infinite pixels in.")
@@ -219,7 +222,32 @@ def restore(
         quiet=quiet,
         as_json=as_json,
     )
-    carry_out(job, settings)
+    pages = 1 if page is not None else page_count(image, resume)
+    if pages > 1:
+        from guided_dip.cli.stack import carry_out_stack
+
+        carry_out_stack(job, settings, pages)
+    else:
+        carry_out(job, settings)
+
+
+def page_count(image: Path, resume: Path | None) -> int:
+    """Count the pages that are to be restored: one of what is no TIFF file, or is not there.
+
+    Parameters
+    ----------
+    image
+        The picture's file.
+    resume
+        What goes on, which may be one page's run.
+    """
+    if not image.is_file():
+        return 1
+    from guided_dip.cli.stack import STACK
+    from guided_dip.images import count_pages
+
+    alone = resume is not None and not (resume / STACK).is_file()
+    return 1 if alone else count_pages(image)
 
 
 def _check_alone(options: dict[str, Any]) -> None:

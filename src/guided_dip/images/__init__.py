@@ -10,7 +10,16 @@ Examples
 >>> write("out.png", replace(picture, pixels=restored))                    # doctest: +SKIP
 """
 
-from guided_dip.images.files import DEFAULT_MAX_PIXELS, check_writable, read, same_file, write
+from guided_dip.images.files import (
+    DEFAULT_MAX_PIXELS,
+    check_stack_writable,
+    check_writable,
+    count_pages,
+    read,
+    same_file,
+    write,
+    write_stack,
+)
 from guided_dip.images.picture import (
     Picture,
     Resolution,
@@ -24,7 +33,9 @@ __all__ = [
     "DEFAULT_MAX_PIXELS",
     "Picture",
     "Resolution",
+    "check_stack_writable",
     "check_writable",
+    "count_pages",
     "from_float",
     "read",
     "same_file",
@@ -32,4 +43,5 @@ __all__ = [
     "turned_back",
     "upright",
     "write",
+    "write_stack",
 ]

@@ -7,7 +7,7 @@ import logging
 import os
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from numpy.typing import DTypeLike
 
 from guided_dip.errors import InputError, RunError
 from guided_dip.files import one_line, write_whole
-from guided_dip.images import formats
+from guided_dip.images import formats, tiff
 from guided_dip.images.picture import Format, Picture, RefusedError, upright
 
 DEFAULT_MAX_PIXELS = 2**28  # 268 million, over 3 GB of float32 colour
@@ -120,6 +120,79 @@ def write(path: StrPath, picture: Picture, *, overwrite: bool = False) -> None:
         problem = f"cannot be written as {form} ({type(error).__name__}: {error})"
         raise RunError(one_line(f"{path}: {problem}; try another format")) from error
     write_whole(path, data)
+
+
+def count_pages(path: StrPath) -> int:
+    """Count the pages of a picture file: of a TIFF file its pictures, of others one.
+
+    Parameters
+    ----------
+    path
+        The file; one that cannot be read has a page, about which `read` says more.
+    """
+    data, form = _bytes_of(Path(path))
+    if form != "TIFF":
+        return 1
+    try:
+        return max(1, tiff.count_pages(data))
+    except Exception:
+        return 1
+
+
+def write_stack(
+    path: StrPath, pictures: Sequence[Picture], *, like: StrPath, overwrite: bool = False
+) -> None:
+    """Write pictures as the pages of a TIFF file, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        A .tif or .tiff file.
+    pictures
+        Its pages; profile and resolution go along.
+    like
+        The stack that they came from: what OME or ImageJ say of it goes along, if the pages are of
+        its size and type.
+    overwrite
+        Replace a file that exists.
+
+    Raises
+    ------
+    InputError
+        As `check_writable`, and if the suffix names another format.
+    RunError
+        If the disk is full or writing fails otherwise; nothing is left behind.
+    """
+    path = Path(path)
+    check_stack_writable(path, overwrite=overwrite)
+    data, _ = _bytes_of(Path(like))
+    first, pixels = read(like, page=0, nan_as_missing=True).pixels, pictures[0].pixels
+    alike = (first.dtype, first.shape) == (pixels.dtype, pixels.shape)
+    try:
+        with _hushed():
+            written = tiff.encode_stack(pictures, tiff.stack_description(data) if alike else None)
+    except Exception as error:
+        problem = f"cannot be written as a stack ({type(error).__name__}: {error})"
+        raise RunError(one_line(f"{path}: {problem}; try its pages one by one")) from error
+    write_whole(path, written)
+
+
+def check_stack_writable(path: StrPath, *, overwrite: bool = False) -> None:
+    """Find out whether `write_stack` can write to a place.
+
+    Parameters
+    ----------
+    path, overwrite
+        As for `write_stack`.
+
+    Raises
+    ------
+    InputError
+        If not.
+    """
+    form = check_writable(path, np.uint8, 1, overwrite=overwrite)
+    if form != "TIFF":
+        raise _input_error(Path(path), f"{form} has no pages; try .tif, or one of them by --page")
 
 
 def check_writable(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import logging
 import struct
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -55,6 +56,7 @@ _PHOTOMETRICS = frozenset({_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBC
 _OTHERS = {4: "a mask", 5: "CMYK", 8: "CIELab", 9: "CIELab", 10: "CIELab", 32803: "raw sensor data"}
 _UNITS: dict[int, Unit] = {1: "none", 2: "inch", 3: "centimetre"}
 _LARGE_TILE = 2**24  # pixels
+_CLASSIC = 2**32 - 2**25  # bytes, of pixels in a file that is no BigTIFF
 _JPEG_IN_TIFF = frozenset({6, 7})
 
 
@@ -86,6 +88,42 @@ def decode(data: bytes, max_pixels: int, page: int | None) -> Picture:
     )
     told = _told(directory, pages[0], picture, alone=max(count, images) == 1)
     return replace(picture, exif=pack_stream(told, stream.order) if told else None)
+
+
+def count_pages(data: bytes) -> int:
+    """Count the pages of a TIFF file's bytes that are no thumbnails or masks."""
+    stream = Stream.open(data, strict=True)
+    return sum(not _is_aside(directory, stream) for directory in stream.directories())
+
+
+def stack_description(data: bytes) -> str | None:
+    """Return what OME or ImageJ say of a whole stack; None if neither does, or it is no text."""
+    stream = Stream.open(data, strict=True)
+    entry = next(iter(stream.directories())).get(_DESCRIPTION)
+    if entry is None or not is_microscopy(entry.value):
+        return None
+    try:
+        return entry.value.rstrip(b"\0").decode("ascii")
+    except UnicodeDecodeError:
+        return None
+
+
+def encode_stack(pictures: Sequence[Picture], description: str | None) -> bytes:
+    """Make the bytes of a TIFF file of several pages, compressed without loss.
+
+    Profile and resolution go along, of what else pages tell only a description of all.
+    """
+    import tifffile
+
+    buffer = io.BytesIO()
+    size = sum(picture.samples.nbytes for picture in pictures)
+    with tifffile.TiffWriter(buffer, bigtiff=size > _CLASSIC) as file:
+        for number, picture in enumerate(pictures):
+            storage = _storage(picture)
+            if description is not None and not number:
+                storage["description"] = description
+            file.write(picture.samples, contiguous=False, **storage)
+    return buffer.getvalue()
 
 
 def encode(picture: Picture) -> bytes:

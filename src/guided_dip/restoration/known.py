@@ -57,6 +57,12 @@ class Known:
     operator: Any = None
     image_shape: tuple[int, ...] | None = None
 
+    @property
+    def name(self) -> str:
+        """The task that it is for."""
+        given = (task for name, task in _FOR.items() if getattr(self, name) is not None)
+        return next(given, "denoise" if self.mask is None else "inpaint")
+
     def task(self, config: Config, pixels: NDArray[np.float32]) -> Task:
         """Return what was done to an image, besides noise and missing pixels.
 

@@ -66,8 +66,9 @@ def restore(
     preset
         ``report`` or ``author``, the report's experiment, instead of an effort.
     mask : (H, W) array, optional
-        Where pixels are missing: they are filled in, whatever is there. Without noise
-        (``noise="none"``) the others stay exactly as they are.
+        Where pixels are missing: they are filled in, whatever is there. The others stay exactly as
+        they are, unless `noise` says that they have some. This and each of the next four is for a
+        task, which need not be named beside it.
     kernel : (Kh, Kw) array, optional
         The blur that ``task="deblur"`` undoes, if no setting names it; odd sides.
     tables
@@ -108,8 +109,9 @@ def restore(
     >>> restore(noisy, noise="gaussian:25", steps=2, backbone_options={"width": 4}).image.shape
     (32, 32)
     """
-    chosen = configs.make_config(settings, preset=effort if preset is None else preset)
     known = Known(mask, kernel, tables, gain, operator, image_shape)
+    settings = {"task": known.name} | settings
+    chosen = configs.make_config(settings, preset=effort if preset is None else preset)
     prepared = prepare(image, chosen, known, clean=clean, time_budget=time_budget)
     return prepared.run(on_step)
 

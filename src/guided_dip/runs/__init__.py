@@ -16,7 +16,7 @@ behind, and an older run that it was to replace as it was. One that is cut (inte
 of disk) leaves its draft with the last checkpoint, from which it can go on to the same bytes.
 """
 
-from guided_dip.runs.begun import Begun, kept_known, load_begun, load_checkpoint
+from guided_dip.runs.begun import Begun, keep_known, kept_known, load_begun, load_checkpoint
 from guided_dip.runs.folder import RunWriter, check_folder, new_run, resumed_run
 from guided_dip.runs.saved import SavedRun, load_run
 from guided_dip.runs.summary import Peak, Snapshot, Source, Summary, plain, summarize, versions
@@ -30,6 +30,7 @@ __all__ = [
     "Source",
     "Summary",
     "check_folder",
+    "keep_known",
     "kept_known",
     "load_begun",
     "load_checkpoint",

@@ -18,7 +18,6 @@ from guided_dip.runs.layout import (
     GAIN,
     KERNEL,
     MASK,
-    PICTURES,
     RESTORED,
     SUMMARY,
 )
@@ -136,15 +135,15 @@ def keep_known(known: Known, folder: Path) -> None:
 
 
 def kept_known(folder: Path) -> dict[str, Path | None]:
-    """Return where an unfinished run has its mask, kernel and gain; None for those it has not.
+    """Return the files of mask, kernel and gain in a folder; None for those that it has not.
 
     Parameters
     ----------
     folder
-        The run folder.
+        Where `keep_known` wrote them.
     """
     places = {"mask": MASK, "kernel": KERNEL, "gain": GAIN}
-    paths = {name: folder / DRAFT / PICTURES / file for name, file in places.items()}
+    paths = {name: folder / file for name, file in places.items()}
     return {name: path if path.exists() else None for name, path in paths.items()}
 
 

@@ -91,8 +91,6 @@ class RecorruptedGuides(Once):
         one channel more than the image has.
     """
 
-    draws_differ = True
-
     def __init__(
         self,
         y: Tensor,
@@ -112,6 +110,8 @@ class RecorruptedGuides(Once):
         self._y, self._plan, self._sigma, self._seed = y, plan, sigma, seed
         self._share, self._grain, self._hiding, self._lift = share, grain, hiding, lift
         self._show = show
+        # Larger holes are hidden in steps only: what is known around one is never too much.
+        self.draws_differ = bool(sigma) or hiding is None or not hiding.holes
         self._only_squares = all(stage.patch is not None for stage in plan)
 
     def _strength(self, stage: int) -> float:
@@ -193,11 +193,17 @@ class RecorruptedGuides(Once):
         return self._lift(cut(self._y, window) + self._strength(stage) * eta)
 
     def _final_shown(self, hiding: Hiding, stage: int, draw: int) -> Tensor:
-        """Return the image with all its known pixels, and which these are."""
-        shown = self._y
+        """Return the image with its known pixels, and which these are.
+
+        Without noise, draws hide a few scattered pixels, as the last guide does.
+        """
         if self._sigma:
-            shown = shown + self._strength(stage) * self._noise(self._y, None, "final", draw)
-        return self._show(shown, hiding.known)
+            eta = self._noise(self._y, None, "final", draw)
+            return self._show(self._y + self._strength(stage) * eta, hiding.known)
+        if hiding.holes:
+            return self._show(self._y, hiding.known)
+        hidden = self._plan.stages[stage].hidden or 0.0
+        return self._show(self._y, hiding.kept(hidden, draw, final=True))
 
     def _field(self, window: Window, draw: int) -> Tensor:
         """Draw a window's noise, the same at a pixel in every window."""

@@ -1,0 +1,205 @@
+"""A stack from file to file: each of its pages restored by itself, in a run folder of its own.
+
+The folders lie in one, beside what goes for all pages. What is finished there is never computed
+again, so that a stack that was cut goes on where it was.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from guided_dip.cli.console import duration, give, notes, tell
+from guided_dip.cli.job import Job, carried_out, check_paths
+
+if TYPE_CHECKING:
+    from guided_dip.config import Config
+    from guided_dip.runs import Summary
+
+STACK = "stack.json"
+
+
+def carry_out_stack(job: Job, config: Config | None, pages: int) -> None:
+    """Restore every page of a file.
+
+    Parameters
+    ----------
+    job
+        What to do; its page is of no account.
+    config
+        Settings; None if the stack that goes on has them.
+    pages
+        How many there are.
+
+    Raises
+    ------
+    InputError
+        If a file or a setting is not usable.
+    RunError
+        If a page's run fails, or the result cannot be written.
+    InterruptionError
+        If a signal asked for the end; what is done is kept.
+    """
+    from guided_dip.images import check_stack_writable, read, write_stack
+
+    if job.output is not None:
+        check_stack_writable(job.output, overwrite=job.overwrite)
+    folder = _folder(job)
+    if job.resume is None:
+        assert config is not None, "only a stack that goes on has its own settings"
+        _begin(job, config, folder, pages)
+    else:
+        config, job = _begun(job, folder)
+    with notes(quiet=job.quiet):
+        summaries = [_page(job, config, folder, page, pages) for page in range(pages)]
+        if job.output is not None:
+            restored = [read(_restored(_place(folder, page))) for page in range(pages)]
+            write_stack(job.output, restored, like=job.image, overwrite=job.overwrite)
+    kept = job.run_dir is not None or job.resume is not None
+    if not kept:
+        shutil.rmtree(folder, ignore_errors=True)
+    _conclude(job, folder if kept else None, summaries)
+
+
+def _folder(job: Job) -> Path:
+    """Return where the pages' runs go: where they are wanted, or beside the output."""
+    if job.resume is not None:
+        return job.resume
+    if job.run_dir is not None:
+        return job.run_dir
+    if job.output is None:
+        check_paths(job)  # says so
+    assert job.output is not None, "or it would have been refused"
+    return job.output.with_name(f"{job.output.stem}.run")
+
+
+def _place(folder: Path, page: int) -> Path:
+    return folder / f"page-{page:04d}"
+
+
+def _begin(job: Job, config: Config, folder: Path, pages: int) -> None:
+    """Make the folder, with what goes for all pages."""
+    from guided_dip.cli.beside import read_known
+    from guided_dip.errors import InputError, RunError
+    from guided_dip.files import write_whole
+    from guided_dip.images import DEFAULT_MAX_PIXELS
+    from guided_dip.runs import Source, keep_known
+
+    check_paths(dataclasses.replace(job, run_dir=None, output=job.output or folder))
+    if folder.exists() and any(folder.iterdir() if folder.is_dir() else [folder]):
+        if not (job.overwrite and (folder / STACK).is_file()):
+            go_on = f"--resume {folder} to go on with it, or " * (folder / STACK).is_file()
+            raise InputError(f"{folder}: exists already; try {go_on}another place")
+        shutil.rmtree(folder)
+    most = DEFAULT_MAX_PIXELS if job.max_pixels is None else job.max_pixels
+    known = read_known(
+        job.image,
+        config,
+        mask=job.mask,
+        invert_mask=job.invert_mask,
+        kernel=job.kernel,
+        gain=job.gain,
+        max_pixels=most,
+    )
+    about = {
+        "source": dataclasses.asdict(Source.of(job.image)),
+        "pages": pages,
+        "config": config.model_dump(mode="json", exclude_unset=True),
+    }
+    try:
+        folder.mkdir(exist_ok=True)
+        keep_known(known, folder)
+        write_whole(folder / STACK, json.dumps(about, indent=2).encode() + b"\n")
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be written ({error.strerror}); try another") from error
+
+
+def _begun(job: Job, folder: Path) -> tuple[Config, Job]:
+    """Read back what goes for all pages of a stack that goes on."""
+    from guided_dip.config import make_config
+    from guided_dip.errors import InputError
+    from guided_dip.runs import Source, kept_known
+
+    try:
+        about: dict[str, Any] = json.loads((folder / STACK).read_text(encoding="utf-8"))
+        config, digest = make_config(about["config"]), about["source"]["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(
+            f"{folder}: holds no stack that could go on; try --run-dir to begin one"
+        ) from None
+    if Source.of(job.image).sha256 != digest:
+        raise InputError(f"{folder}: is of another stack, {about['source']['name']}; try that one")
+    known = kept_known(folder)
+    return config, dataclasses.replace(
+        job,
+        mask=known["mask"],
+        invert_mask=False,
+        kernel=known["kernel"],
+        gain=known["gain"],
+    )
+
+
+def _page(job: Job, config: Config, folder: Path, page: int, pages: int) -> Summary:
+    """Restore a page, or go on with it, or find it done."""
+    from guided_dip.errors import InterruptionError
+    from guided_dip.runs import load_run
+    from guided_dip.runs.layout import BEGUN, DRAFT, SUMMARY
+
+    place = _place(folder, page)
+    if (place / SUMMARY).is_file():
+        return load_run(place).summary
+    draft = (place / DRAFT / BEGUN).is_file()
+    one = dataclasses.replace(
+        job,
+        output=None,
+        run_dir=None if draft else place,
+        resume=place if draft else None,
+        page=page,
+        clean_page=None if job.clean is None else page,
+        overwrite=True,
+    )
+    if not job.quiet:
+        tell(f"page {page + 1} of {pages}")
+    try:
+        return carried_out(one, None if draft else config)
+    except InterruptionError as cut:
+        words = ["guided-dip", "restore", str(job.image), "--resume", str(folder)]
+        for option, path in (("-o", job.output), ("--clean", job.clean)):
+            words += [] if path is None else [option, str(path)]
+        raise InterruptionError(
+            f"interrupted at page {page + 1} of {pages}; to go on: {shlex.join(words)}", cut.signal
+        ) from None
+
+
+def _restored(place: Path) -> Path:
+    from guided_dip.runs.layout import RESTORED
+
+    return next(place / name for name in RESTORED.values() if (place / name).exists())
+
+
+def _conclude(job: Job, folder: Path | None, summaries: list[Summary]) -> None:
+    """Say what came of the pages."""
+    from guided_dip.runs import plain
+
+    places = [str(place) for place in (job.output, folder) if place is not None]
+    if job.as_json:
+        listed = [plain(summary.model_dump()) for summary in summaries]
+        give(json.dumps({"output": job.output and str(job.output), "pages": listed}))
+        return
+    if job.quiet:
+        return
+    seconds = sum(summary.seconds for summary in summaries)
+    parts = [f"{' and '.join(places)}: {len(summaries)} pages done in {duration(seconds)}"]
+    scored = [
+        (summary.scores_before.psnr, summary.scores.psnr)
+        for summary in summaries
+        if summary.scores_before is not None and summary.scores is not None
+    ]
+    if scored:
+        before, after = (sum(values) / len(scored) for values in zip(*scored, strict=True))
+        parts.append(f"mean PSNR {before:.2f} -> {after:.2f} dB")
+    give("; ".join(parts))
