@@ -139,6 +139,29 @@ def test_the_quality_is_read_from_the_tables(here, quality):
     assert Tables(USUAL_LUMA * 1.02, table, (1, 1)).quality == pytest.approx(50, abs=2)
 
 
+@pytest.mark.parametrize("given", [["--noise", "gaussian:30"], ["--mask", "mask.png"]])
+def test_only_a_region_is_changed(here, capsys, given):
+    noisy = cat() + np.random.default_rng(0).normal(0, 30, (48, 48, 3))
+    write("noisy.png", Picture(noisy.clip(0, 255).astype(np.uint8)))
+    region = ["--region", "8,4,32,16"]
+    place = ["noisy.png", "-o", "out.png", "--json", "--run-dir", "run", *given, *region]
+    assert restore(*place, "--clean", "clean.png", *LEARNT) == 0
+    said = capsys.readouterr()
+    assert "region 8,4,32,16" in said.err
+    before, after, clean = (read(name).pixels for name in ("noisy.png", "out.png", "clean.png"))
+    changed = (before != after).any(axis=2)
+    inside = np.zeros((48, 48), bool)
+    inside[4:20, 8:40] = True
+    assert not changed[~inside].any()
+    assert changed[inside].mean() > 0.2
+    scored = psnr(after[4:20, 8:40] / 255, clean[4:20, 8:40] / 255, data_range=1.0)
+    assert scored == pytest.approx(json.loads(said.out)["scores"]["psnr"], abs=0.1)
+    write("part.png", Picture(before[4:20, 8:40]))
+    if given[0] == "--noise":
+        assert restore("part.png", "-o", "alone.png", *given, *LEARNT) == 0
+        assert np.array_equal(read("alone.png").pixels, after[4:20, 8:40])
+
+
 def test_a_task_is_told_by_what_is_given():
     given = {"inpaint": None, "super-resolve": 2, "deblur": None}
     assert task_of(None, given) == "super-resolve"
@@ -166,6 +189,13 @@ REFUSED = {
     "even kernel": (["clean.png", "--kernel", "small.png"], "two odd sides"),
     "not a JPEG": (["clean.png", "--task", "dejpeg"], "no quantisation tables"),
     "gain's size": (["clean.png", "--gain", "small.png"], "does not fit an image of 48x48"),
+    "region of what": (["clean.png", "--region", "1,2,3"], "try X,Y,WIDTH,HEIGHT"),
+    "region of nothing": (["clean.png", "--region", "1,2,0,3"], "at least one pixel"),
+    "region beside": (["clean.png", "--region", "40,0,9,9"], "does not lie in a picture of 48x48"),
+    "region enlarged": (
+        ["small.png", "--scale", "2", "--region", "0,0,9,9"],
+        "leave it out, or try a crop",
+    ),
     "operator": (["clean.png", "--task", "invert"], "no operator to invert"),
     "clean of the wrong size": (
         ["small.png", "--scale", "2", "--clean", "small.png"],
@@ -194,11 +224,12 @@ def test_refusals(here, capsys, arguments, message):
     [
         ["holes.png", "--mask", "mask.png", "--invert-mask"],
         ["clean.png", "--kernel", "kernel.tif"],
-        ["clean.png", "--gain", "gain.png"],
+        ["clean.png", "--gain", "gain.png", "--region", "3,5,32,30"],
+        ["holes.png", "--mask", "mask.png", "--region", "8,4,32,16"],
         ["picture.jpg", "--task", "dejpeg"],
         ["small.png", "--scale", "2"],
     ],
-    ids=lambda given: given[1],
+    ids=lambda given: given[-2],
 )
 def test_a_task_that_is_cut_goes_on_without_being_told_again(here, capsys, monkeypatch, given):
     settings = [*TINY, "--steps", "24", "--seed", "3"]

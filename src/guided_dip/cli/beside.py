@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from guided_dip.config import Config
+    from guided_dip.images import Picture
+    from guided_dip.images.region import Region
     from guided_dip.restoration import Known
 
 NAMED = ("gaussian:", "motion:")
@@ -89,6 +92,26 @@ def read_known(
         tables=tables,
         gain=None if gain is None else to_float(read(gain, max_pixels=max_pixels).pixels),
     )
+
+
+def in_region(known: Known, region: Region, picture: Picture) -> Known:
+    """Cut what is as large as the picture down to a region of it.
+
+    Parameters
+    ----------
+    known
+        What is known besides the picture; what is of another size is left for others to refuse.
+    region
+        The region.
+    picture
+        The whole picture.
+    """
+    size = picture.pixels.shape[:2]
+
+    def part(array: NDArray[Any] | None) -> NDArray[Any] | None:
+        return region.of(array) if array is not None and array.shape[:2] == size else array
+
+    return dataclasses.replace(known, mask=part(known.mask), gain=part(known.gain))
 
 
 def _tables(path: Path) -> Any:

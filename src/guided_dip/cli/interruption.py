@@ -48,6 +48,12 @@ class Run:
     known: Known
     writer: RunWriter | None = None
 
+    def restored(self, pixels: NDArray[Any]) -> Picture:
+        """Return the picture with restored pixels, which may be those of its region only."""
+        if self.job.region is not None:
+            pixels = self.job.region.put_back(self.picture, pixels)
+        return with_pixels(self.picture, pixels)
+
     def carry_out(self, checkpoint: Checkpoint | None) -> Result:
         """Run to the end, or leave what is needed to go on.
 
@@ -91,7 +97,7 @@ class Run:
             return self._leave_beside(cut)
         folder = self.writer.draft.parent
         self.writer.checkpoint(self.restoration.checkpoint())
-        estimate = with_pixels(self.picture, self.restoration.estimate())
+        estimate = self.restored(self.restoration.estimate())
         place = self.writer.estimate(estimate)
         done, steps = cut.record.step + 1, self.restoration.plan.steps
         return InterruptionError(

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guided_dip.cli.console import duration, give, notes, tell
-from guided_dip.cli.interruption import Run, with_pixels
+from guided_dip.cli.interruption import Run
+from guided_dip.images.region import Region, parse_region
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,6 +41,8 @@ class Job:
         The folder of a run that was cut, to go on with.
     page, clean_page
         Pages of the picture's file and of the clean one's.
+    region
+        The only part of the picture that is to be restored; None for all of it.
     mask, kernel, gain
         Pictures of what is missing, of the blur and of what each pixel was multiplied by.
     invert_mask
@@ -65,6 +68,7 @@ class Job:
     resume: Path | None = None
     page: int | None = None
     clean_page: int | None = None
+    region: Region | None = None
     mask: Path | None = None
     invert_mask: bool = False
     kernel: Path | None = None
@@ -117,15 +121,17 @@ def carried_out(job: Job, config: Config | None) -> Summary:
     begun = None
     if job.resume is not None:
         begun = _begun(job, job.resume)
-        job = dataclasses.replace(job, run_dir=job.resume, page=begun.page)
+        region = None if begun.region is None else parse_region(begun.region)
+        job = dataclasses.replace(job, run_dir=job.resume, page=begun.page, region=region)
         config = begun.config
     assert config is not None, "either there are settings, or the run that goes on has them"
     check_paths(job)
     picture, clean = _read(job, config)
-    known = _known(job, config)
+    known = _known(job, config, picture)
     from guided_dip.restoration import prepare  # loads torch
 
-    restoration = prepare(picture.pixels, config, known, clean=clean, time_budget=job.time_budget)
+    pixels = picture.pixels if job.region is None else job.region.of(picture.pixels)
+    restoration = prepare(pixels, config, known, clean=clean, time_budget=job.time_budget)
     checkpoint = _checkpoint(job, restoration)
     begun = begun or _begin(job, restoration, noise_estimated=config.noise == "auto")
     run = Run(job, restoration, picture, begun, known)
@@ -134,9 +140,9 @@ def carried_out(job: Job, config: Config | None) -> Summary:
     return _restore(run, checkpoint)
 
 
-def _known(job: Job, config: Config) -> Known:
+def _known(job: Job, config: Config, picture: Picture) -> Known:
     """Read what is known besides the picture; a run that goes on has it in its folder."""
-    from guided_dip.cli.beside import read_known
+    from guided_dip.cli.beside import in_region, read_known
     from guided_dip.runs import kept_known
     from guided_dip.runs.layout import DRAFT, PICTURES
 
@@ -145,7 +151,10 @@ def _known(job: Job, config: Config) -> Known:
         paths = kept_known(job.resume / DRAFT / PICTURES)
     inverted = job.invert_mask and job.resume is None
     most = _most_pixels(job)
-    return read_known(job.image, config, **paths, invert_mask=inverted, max_pixels=most)
+    known = read_known(job.image, config, **paths, invert_mask=inverted, max_pixels=most)
+    if job.region is None or job.resume is not None:
+        return known
+    return in_region(known, job.region, picture)
 
 
 def _most_pixels(job: Job) -> int:
@@ -160,6 +169,7 @@ def _begin(job: Job, restoration: Restoration, *, noise_estimated: bool) -> Begu
     return Begun(
         source=Source.of(job.image),
         page=job.page,
+        region=None if job.region is None else str(job.region),
         clean=None if job.clean is None else Source.of(job.clean),
         config=restoration.config,
         noise_estimated=noise_estimated,
@@ -242,6 +252,13 @@ def _read(job: Job, config: Config) -> tuple[Picture, NDArray[Any] | None]:
     if config.resize is not None:
         # Alpha is carried through untouched or not at all.
         picture = dataclasses.replace(picture.unmultiplied(), alpha=None)
+    if job.region is not None:
+        job.region.check(picture)
+        if config.resize is not None or config.task in ("super-resolve", "dejpeg"):
+            raise InputError(
+                f"--region {job.region}: is for results of the picture's own size, in which what "
+                "JPEG did is known of whole files: leave it out, or try a crop"
+            )
     size = _result_size(upright(picture), config)
     if math.prod(size) > most:
         raise InputError(
@@ -267,7 +284,8 @@ def _read(job: Job, config: Config) -> tuple[Picture, NDArray[Any] | None]:
             f"{job.clean}: is {_described(clean)}, but what comes of {job.image} is "
             f"{width}x{height} {_colours(picture)}; try the clean picture of this one"
         )
-    return picture, turned_back(clean.pixels, picture)
+    pixels = turned_back(clean.pixels, picture)
+    return picture, pixels if job.region is None else job.region.of(pixels)
 
 
 def _result_size(picture: Picture, config: Config) -> tuple[int, int]:
@@ -315,6 +333,7 @@ def _announcement(run: Run) -> str:
     if job.resume is not None:
         how.append(f"going on with {job.resume}")
     page = "" if job.page is None else f", page {job.page}"
+    page += "" if job.region is None else f", region {job.region}"
     return f"{job.image}{page}: {', '.join(what)}; {', '.join(how)}"
 
 
@@ -352,9 +371,13 @@ def _restore(run: Run, checkpoint: Checkpoint | None) -> Summary:
             run.writer = stack.enter_context(folder)
         result = run.carry_out(checkpoint)
         summary = summarize(
-            restoration, result, begun.source, noise_estimated=begun.noise_estimated
+            restoration,
+            result,
+            begun.source,
+            noise_estimated=begun.noise_estimated,
+            region=begun.region,
         )
-        restored = with_pixels(run.picture, result.image)
+        restored = run.restored(result.image)
         if run.writer is not None:
             run.writer.save(restoration, result, summary, restored)
     if job.output is not None:

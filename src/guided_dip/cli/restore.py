@@ -10,6 +10,7 @@ import typer
 from guided_dip.cli.beside import kernel_of, task_of
 from guided_dip.cli.job import Job, carry_out
 from guided_dip.cli.settings import make_settings
+from guided_dip.images.region import parse_region
 
 
 def restore(
@@ -153,6 +154,12 @@ def restore(
             metavar="N", min=0, help="Only this page of a TIFF file, or this HDU of a FITS file."
         ),
     ] = None,
+    region: Annotated[
+        str | None,
+        typer.Option(
+            metavar="X,Y,WIDTH,HEIGHT", help="Restore only this part; the rest stays as it is."
+        ),
+    ] = None,
     nan_as_missing: Annotated[
         bool, typer.Option("--nan-as-missing", help="Fill NaN and infinite pixels in.")
     ] = False,
@@ -200,6 +207,7 @@ def restore(
             "config": config,
             "set": assignments,
             "page": page,
+            "region": region,
         }
         others |= {"time_budget": time_budget, "run_dir": run_dir}
         others |= {"task": task, "mask": mask, "scale": scale, "kernel": kernel, "gain": gain}
@@ -211,6 +219,7 @@ def restore(
         run_dir,
         resume=resume,
         page=page,
+        region=None if region is None else parse_region(region),
         mask=mask,
         invert_mask=invert_mask,
         kernel=kernel_file,

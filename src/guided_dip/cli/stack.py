@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from guided_dip.cli.console import duration, give, notes, tell
 from guided_dip.cli.job import Job, carried_out, check_paths
+from guided_dip.images.region import parse_region
 
 if TYPE_CHECKING:
     from guided_dip.config import Config
@@ -108,6 +109,7 @@ def _begin(job: Job, config: Config, folder: Path, pages: int) -> None:
     about = {
         "source": dataclasses.asdict(Source.of(job.image)),
         "pages": pages,
+        "region": None if job.region is None else str(job.region),
         "config": config.model_dump(mode="json", exclude_unset=True),
     }
     try:
@@ -127,6 +129,7 @@ def _begun(job: Job, folder: Path) -> tuple[Config, Job]:
     try:
         about: dict[str, Any] = json.loads((folder / STACK).read_text(encoding="utf-8"))
         config, digest = make_config(about["config"]), about["source"]["sha256"]
+        region = None if about["region"] is None else parse_region(about["region"])
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(
             f"{folder}: holds no stack that could go on; try --run-dir to begin one"
@@ -136,6 +139,7 @@ def _begun(job: Job, folder: Path) -> tuple[Config, Job]:
     known = kept_known(folder)
     return config, dataclasses.replace(
         job,
+        region=region,
         mask=known["mask"],
         invert_mask=False,
         kernel=known["kernel"],

@@ -29,7 +29,7 @@ from guided_dip.restoration.span import Span, span_of
 from guided_dip.result import Record, Result
 from guided_dip.tasks import DENOISE, Task
 
-MAX_CHANNELS = 4
+USUAL_CHANNELS = 4  # more than these are not taken for one image if they outnumber its pixels
 FEWEST_STEPS = 10  # that are worth taking
 SMOOTHING = 2.0  # pixels, of a measurement whose noise goes with its light
 NOTHING = Known()
@@ -263,10 +263,11 @@ def _checked(
     if image.dtype.kind not in "buif":
         raise InputError(f"the {name} must hold numbers, not {image.dtype}")
     pixels = image if image.ndim == 3 else image[..., None]
-    if pixels.shape[2] > MAX_CHANNELS:
+    height, width, channels = pixels.shape
+    if channels > USUAL_CHANNELS and channels >= min(height, width):
         raise InputError(
-            f"the {name} has {pixels.shape[2]} channels (its last axis), more than {MAX_CHANNELS}: "
-            "restore the images of a stack one by one"
+            f"the {name} has {channels} channels (its last axis) of {width}x{height} pixels, which "
+            "looks like a stack: restore its images one by one, or put channels last"
         )
     pixels = to_float(pixels)
     finite = np.isfinite(pixels)

@@ -36,6 +36,8 @@ class Begun(BaseModel):
         The file that is restored.
     page
         Its page, if that was named.
+    region
+        The only part of the picture that is restored, X,Y,WIDTH,HEIGHT; None for all of it.
     clean
         The clean picture's file, if one was given.
     config
@@ -50,6 +52,7 @@ class Begun(BaseModel):
 
     source: Source
     page: int | None = None
+    region: str | None = None
     clean: Source | None = None
     config: Config
     noise_estimated: bool

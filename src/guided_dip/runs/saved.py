@@ -13,6 +13,7 @@ from guided_dip import config as configs
 from guided_dip.config import Config
 from guided_dip.errors import InputError
 from guided_dip.images import read, to_float
+from guided_dip.images.region import parse_region
 from guided_dip.result import Record
 from guided_dip.runs.layout import (
     CLEAN,
@@ -41,11 +42,13 @@ class SavedRun:
 
     @property
     def restored(self) -> NDArray[np.float32]:
-        """The restoration."""
+        """The restoration; of a region, if only that was restored."""
         found = [self.folder / name for name in RESTORED.values() if (self.folder / name).exists()]
         if len(found) != 1:
             raise InputError(f"{self.folder}: has no restored picture; try running it again")
-        return to_float(read(found[0]).pixels)
+        pixels = to_float(read(found[0]).pixels)
+        region = self.summary.region
+        return pixels if region is None else parse_region(region).of(pixels)
 
     @property
     def input(self) -> NDArray[np.float32]:

@@ -77,6 +77,8 @@ class Summary(BaseModel):
         The file that was restored.
     size, channels
         Width and height of the restoration in pixels, and its colour channels.
+    region
+        The only part of the picture that was restored, X,Y,WIDTH,HEIGHT; None for all of it.
     task, supervision, backbone, seed, device
         As in the config, which has the rest.
     oracle
@@ -121,6 +123,7 @@ class Summary(BaseModel):
     source: Source
     size: tuple[int, int]
     channels: int
+    region: str | None = None
     task: str = "denoise"
     supervision: str
     oracle: bool
@@ -147,7 +150,12 @@ class Summary(BaseModel):
 
 
 def summarize(
-    restoration: Restoration, result: Result, source: Source, *, noise_estimated: bool
+    restoration: Restoration,
+    result: Result,
+    source: Source,
+    *,
+    noise_estimated: bool,
+    region: str | None = None,
 ) -> Summary:
     """Gather what is worth knowing about a finished run.
 
@@ -159,6 +167,8 @@ def summarize(
         The file that was restored.
     noise_estimated
         Whether the noise model came from the image.
+    region
+        As in the summary.
     """
     config, records = result.config, result.records
     height, width, channels = restoration.unrestored.shape
@@ -166,6 +176,7 @@ def summarize(
         source=source,
         size=(width, height),
         channels=channels,
+        region=region,
         task=config.task,
         supervision=config.supervision,
         oracle=config.oracle,
