@@ -11,6 +11,7 @@ from guided_dip.diffusion import make_schedule
 from guided_dip.errors import InputError
 from guided_dip.guidance import make_plan
 from guided_dip.hiding import Hiding, has_holes
+from guided_dip.metrics import psnr
 from guided_dip.restoration import restore
 from guided_dip.restoration.prepare import _filled
 from guided_dip.supervision import RecorruptedGuides
@@ -105,9 +106,12 @@ def test_the_network_is_shown_no_pixel_that_is_missing_or_hidden(sigma):
         assert torch.equal(weighed, (known > kept) if sigma == 0 else known > 0)
         assert (pair.weight**2).mean().item() == pytest.approx(1, rel=1e-4)
     final = guides.final_input(len(plan) - 1, 0)
-    assert torch.equal(final[:, 3:], known)
+    kept = final[:, 3:]
+    assert (kept <= known).all()
+    hidden = 1 - kept.sum().item() / known.sum().item()
+    assert hidden == pytest.approx(0.0 if sigma else 0.1, abs=0.03)
     if sigma == 0:
-        assert torch.equal(final[:, :3], y * known)
+        assert torch.equal(final[:, :3], y * kept)
 
 
 def test_kept_pixels_are_recorrupted_as_ever():
@@ -172,3 +176,48 @@ def test_missing_pixels_are_restored_and_known_ones_kept():
 def test_a_mask_that_leaves_nothing_or_does_not_fit_is_refused(mask, message):
     with pytest.raises(InputError, match=message):
         restore(striped(), mask=mask, noise="none", **SMALL)
+
+
+def test_in_a_window_some_hole_is_hidden():
+    known = torch.ones(1, 1, 64, 80)
+    known[..., 3:5, 7:60] = 0  # a scratch that most windows do not see
+    hiding = Hiding(known, seed=0)
+    window = slice(40, 60), slice(10, 34)
+    for step in range(40):
+        kept = hiding.kept(0.5, step, window)
+        assert kept.shape == (1, 1, 20, 24)
+        assert kept.min() == 0
+        assert 0.5 < kept.mean() < 1
+    assert torch.equal(kept, Hiding(known, seed=0).kept(0.5, 39, window))
+
+
+def test_what_a_draw_hides_is_the_same_in_every_window():
+    hiding = Hiding(scattered(0.5, (70, 90)), seed=5)
+    whole = hiding.scattered(0.1, 3)
+    assert whole.shape == (1, 1, 70, 90)
+    assert (1 - whole).mean().item() == pytest.approx(0.1, abs=0.02)
+    window = slice(20, 60), slice(13, 90)
+    assert torch.equal(hiding.scattered(0.1, 3, window), whole[..., 20:60, 13:90])
+    assert not torch.equal(hiding.scattered(0.1, 4), whole)
+
+
+@pytest.mark.parametrize("noise", ["none", "gaussian:10"])
+@pytest.mark.parametrize("holes", [False, True])
+def test_large_images_are_filled_in_square_by_square(noise, holes):
+    clean = striped(64)
+    if holes:
+        missing = np.zeros((64, 64), bool)
+        missing[20:24, 5:60] = missing[40:44, 10:14] = True
+    else:
+        missing = np.random.default_rng(0).random((64, 64)) < 0.4
+    given = clean.copy()
+    given[missing] = 0
+    settings = {"patch": 32, "patch_guides": 5, "tile": 32, "noise": noise, "steps": 200}
+    settings |= {"backbone_options": {"width": 12, "scales": 2}, "threads": 1, "restarts": 1}
+    result = restore(given, mask=missing, clean=clean, **settings)
+    assert result.config.tile == 32
+    assert all(stage.patch == 32 for stage in result.plan)
+    if noise == "none":
+        assert np.array_equal(result.image[~missing], clean[~missing])
+    filled = psnr(result.image[missing], clean[missing], data_range=1.0)
+    assert filled > psnr(given[missing], clean[missing], data_range=1.0) + 10

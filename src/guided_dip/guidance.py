@@ -371,7 +371,7 @@ def _stages(
     if scale is None:
         scale = DEFAULT_SCALE.get(schedule.name, 0.0)
     if supervision == "recorrupted-guides" and hide is not None:
-        return _hiding(schedule, steps, count, scale, sigma, strengths, hide)
+        return _hiding(schedule, steps, count, scale, sigma, strengths, patches, hide)
     if supervision == "recorrupted-guides":
         known = _known(sigma, supervision)
         return _recorrupted(schedule, steps, count, scale, known, *strengths, patches)
@@ -402,6 +402,7 @@ def _hiding(
     scale: float,
     sigma: float | None,
     strengths: tuple[float, float],
+    patches: Patches | None,
     hide: tuple[float, float],
 ) -> tuple[Stage, ...]:
     """Plan by the part that is hidden, as in diffusion with an absorbing state.
@@ -415,12 +416,24 @@ def _hiding(
         )
     parts = [first + (last - first) * k / max(1, count - 1) for k in range(max(count, 0))]
     if sigma:
-        stages = _recorrupted(schedule, steps, count, scale, sigma, *strengths, None)
+        stages = _recorrupted(schedule, steps, count, scale, sigma, *strengths, patches)
     else:
         times = [int(np.argmax(1 - schedule.alpha_bar >= part)) for part in parts]
-        shares = iterations(steps, [float(schedule.beta[t]) for t in times], scale)
-        stages = tuple(Stage(n, t) for n, t in zip(shares, times, strict=True))
+        sides, works = _on_squares(patches, count)
+        shares = iterations(steps, [float(schedule.beta[t]) for t in times], scale, works)
+        stages = tuple(
+            Stage(n, t, patch=side, work=work)
+            for n, t, side, work in zip(shares, times, sides, works, strict=True)
+        )
     return tuple(replace(s, hidden=part) for s, part in zip(stages, parts, strict=True))
+
+
+def _on_squares(patches: Patches | None, count: int) -> tuple[list[int | None], list[float]]:
+    """Return the side of each guide's squares, and what a step on one costs."""
+    few = patches.guides if patches else 0
+    sides = [patches.side if patches and k < few else None for k in range(count)]
+    works = [patches.work if patches and k < few else 1.0 for k in range(count)]
+    return sides, works
 
 
 def _recorrupted(
@@ -443,9 +456,7 @@ def _recorrupted(
         raise InputError("a noise level of 0 leaves nothing to recorrupt: give a level above 0")
     first = timestep_of(sigma * math.sqrt(1 + a_start**2), schedule)
     last = timestep_of(sigma * math.sqrt(1 + a_end**2), schedule)
-    few = patches.guides if patches else 0  # on squares
-    sides = [patches.side if patches and k < few else None for k in range(count)]
-    works = [patches.work if patches and k < few else 1.0 for k in range(count)]
+    sides, works = _on_squares(patches, count)
     if last > 0 and count > 1 and first - last + 1 >= count:
         times = timesteps(first, last, count)
         shares = iterations(steps, [float(schedule.beta[t]) for t in times], scale, works)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from guided_dip import seeds
+from guided_dip.tiling import Window
 
 TOGETHER = 0.15  # of the way from chance, where neighbours have nothing to do with each other
 
@@ -32,7 +33,7 @@ class Hiding:
         self.known, self._seed = known, seed
         self.holes = has_holes(known)
 
-    def kept(self, share: float, step: int, *, final: bool = False) -> Tensor:
+    def kept(self, share: float, step: int, window: Window | None = None) -> Tensor:
         """Return which pixels the network is shown: (1, 1, H, W), 1 or 0.
 
         Parameters
@@ -41,17 +42,41 @@ class Hiding:
             Of the known pixels that is hidden where they are hidden one by one.
         step
             0-based step.
-        final
-            It is a draw of the restoration, and no step.
+        window
+            Rows and columns of a part of the image; None for all of it.
         """
+        known = self.known if window is None else self.known[..., window[0], window[1]]
         if self.holes:
-            return self.known * self._moved(step)
-        generator = seeds.generator(self._seed, "final hide" if final else "hide", step)
-        drawn = torch.rand(self.known.shape, generator=generator).to(self.known)
-        return self.known * (drawn >= share)
+            return known * self._moved(step, window)
+        generator = seeds.generator(self._seed, "hide", step)
+        drawn = torch.rand(known.shape, generator=generator).to(known)
+        return known * (drawn >= share)
 
-    def _moved(self, step: int) -> Tensor:
-        """Return the mask turned and moved around, as if the image went on beyond its borders."""
+    def scattered(self, share: float, draw: int, window: Window | None = None) -> Tensor:
+        """Return which pixels a draw of the restoration leaves as they are, the others hidden.
+
+        The same at a pixel in every window.
+
+        Parameters
+        ----------
+        share
+            Of the pixels that is hidden.
+        draw
+            Number of the draw.
+        window
+            Rows and columns, which may end beyond the image; None for all of it.
+        """
+        height, width = self.known.shape[-2:]
+        rows, columns = (slice(0, height), slice(0, width)) if window is None else window
+        drawn = seeds.field(self.known, rows, columns, self._seed, "final hide", draw)
+        shown: Tensor = torch.special.ndtr(drawn) >= share
+        return shown.to(self.known)
+
+    def _moved(self, step: int, window: Window | None = None) -> Tensor:
+        """Return the mask turned and moved around, as if the image went on beyond its borders.
+
+        So far, where only a window is looked at, that some missing pixel comes to lie in it.
+        """
         height, width = self.known.shape[-2:]
         turns = 8 if height == width else 4
         k = seeds.derive(self._seed, "hide turn", step) % turns
@@ -61,11 +86,20 @@ class Hiding:
             mask = torch.rot90(self.known, 2 * (k % 2), (-2, -1))
         if k >= turns // 2:
             mask = mask.flip(-1)
-        down, across = (
-            seeds.derive(self._seed, "hide place", step, axis) % size
-            for axis, size in enumerate((height, width))
-        )
-        return torch.roll(mask, (down, across), (-2, -1))
+        if window is None:
+            down, across = (
+                seeds.derive(self._seed, "hide place", step, axis) % size
+                for axis, size in enumerate((height, width))
+            )
+            return torch.roll(mask, (down, across), (-2, -1))
+        holes = (mask[0, 0] == 0).nonzero()
+        hole = holes[seeds.derive(self._seed, "hide hole", step) % len(holes)].tolist()
+        sides = []
+        for axis, (part, at, size) in enumerate(zip(window, hole, (height, width), strict=True)):
+            length = part.stop - part.start
+            place = seeds.derive(self._seed, "hide place", step, axis) % length
+            sides.append(((torch.arange(length) - place + at) % size).to(mask.device))
+        return mask[..., sides[0][:, None], sides[1]]
 
 
 def has_holes(known: Tensor) -> bool:

@@ -27,6 +27,7 @@ from guided_dip.restoration.noise import noise_of
 from guided_dip.restoration.run import Restoration
 from guided_dip.restoration.span import Span, span_of
 from guided_dip.result import Record, Result
+from guided_dip.sizing import WHOLE
 from guided_dip.tasks import DENOISE, Task
 
 USUAL_CHANNELS = 4  # more than these are not taken for one image if they outnumber its pixels
@@ -169,9 +170,8 @@ def prepare(
         config = config.replace(grain="white" if grain is None else "correlated")
     if missing is not None:
         pixels = _filled(pixels, missing)
-        if config.patch:
-            raise InputError("missing pixels are filled in on the whole image: leave out patch")
-        config = config.replace(patch=0)
+        if missing.size <= WHOLE and config.patch is None and config.max_memory is None:
+            config = config.replace(patch=0)
     if task is not DENOISE:
         config = config.replace(patch=0, tile=0)
     dtype = np.dtype(np.float32) if image.dtype.kind == "f" else image.dtype

@@ -233,7 +233,7 @@ class Restoration:
         course.take(self._record(step, loss, course.seconds), step.output)
         if step.index in self._marks:
             estimate = course.fit.estimate(SNAPSHOT_DRAWS, self.shown)
-            course.snapshots.append((step.index, self._pixels_of(estimate)))
+            course.snapshots.append((step.index, self._pixels_of(estimate, self.shown)))
         return True
 
     def finish(self, course: Course) -> Result | None:
@@ -454,7 +454,8 @@ class Restoration:
     def _record(self, step: Step, loss: float, seconds: float) -> Record:
         score = None
         if self._scoring is not None and not step.apart:
-            score = self._scoring.psnr(self._pixels_of(step.output), step.window)
+            pixels = self._pixels_of(step.output, step.window)
+            score = self._scoring.psnr(pixels, step.window)
         return Record(
             step.index,
             step.stage,
@@ -465,13 +466,18 @@ class Restoration:
             score,
         )
 
-    def _pixels_of(self, image: Tensor) -> NDArray[np.float32]:
-        """Turn a (1, C, H, W) tensor of the fit into an (H, W, C) array in the image's values."""
+    def _pixels_of(self, image: Tensor, window: Window | None = None) -> NDArray[np.float32]:
+        """Turn a (1, C, H, W) tensor of the fit into an (H, W, C) array in the image's values.
+
+        It shows a window of the image; None: all of it.
+        """
         finished = self.task.finished(image, self._observation)
         pixels = self.span.from_fit(to_array(finished))
         if self._keeps_known:
             assert self.missing is not None, "or none would be known"
-            pixels[~self.missing] = self.pixels[~self.missing]
+            part = (slice(None), slice(None)) if window is None else window
+            known = ~self.missing[part]
+            pixels[known] = self.pixels[part][known]
         return pixels
 
     def _residual_check(self, pixels: NDArray[np.float32]) -> ResidualCheck | None:

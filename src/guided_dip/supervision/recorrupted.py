@@ -138,16 +138,18 @@ class RecorruptedGuides(Once):
         What is hidden is compared with itself: the network has seen nothing of its noise. What is
         not is compared as ever, or, without noise, not at all.
         """
-        kept = hiding.kept(self._plan.stages[stage].hidden or 0.0, step)
+        window = self._window(self._plan.stages[stage].patch, step)
+        y, known = cut(self._y, window), cut(hiding.known, window)
+        kept = hiding.kept(self._plan.stages[stage].hidden or 0.0, step, window)
         if not self._sigma:
-            weight = hiding.known - kept
-            shown, target = self._y, self._y
+            weight = known - kept
+            shown, target = y, y
         else:
-            a, weight = self._strength(stage), hiding.known
-            eta = self._noise(self._y, None, "eta", step)
-            shown, target = self._y + a * eta, self._y - kept * eta / a
+            a, weight = self._strength(stage), known
+            eta = self._noise(y, window, "eta", step)
+            shown, target = y + a * eta, y - kept * eta / a
         weight = weight / weight.mean().sqrt().clamp_min(1e-3)
-        return Pair(self._show(shown, kept), target, None, weight)
+        return Pair(self._show(shown, kept), target, window, weight)
 
     def _noise(self, y: Tensor, window: Window | None, purpose: str, number: int) -> Tensor:
         """Draw noise such as there is in this part of the observation."""
@@ -184,26 +186,28 @@ class RecorruptedGuides(Once):
         A window's noise is not the whole image's: to draw that costs the whole image's time.
         """
         if self._hiding is not None:
-            assert window is None, "missing pixels are filled in on the whole image"
-            return self._final_shown(self._hiding, stage, draw)
+            return self._final_shown(self._hiding, stage, draw, window)
+        return self._lift(cut(self._y, window) + self._final_noise(stage, draw, window))
+
+    def _final_noise(self, stage: int, draw: int, window: Window | None) -> Tensor:
         if window is None:
             eta = self._noise(self._y, None, "final", draw)
         else:
             eta = self._field(window, draw)
-        return self._lift(cut(self._y, window) + self._strength(stage) * eta)
+        return self._strength(stage) * eta
 
-    def _final_shown(self, hiding: Hiding, stage: int, draw: int) -> Tensor:
+    def _final_shown(self, hiding: Hiding, stage: int, draw: int, window: Window | None) -> Tensor:
         """Return the image with its known pixels, and which these are.
 
         Without noise, draws hide a few scattered pixels, as the last guide does.
         """
+        y, known = cut(self._y, window), cut(hiding.known, window)
         if self._sigma:
-            eta = self._noise(self._y, None, "final", draw)
-            return self._show(self._y + self._strength(stage) * eta, hiding.known)
+            return self._show(y + self._final_noise(stage, draw, window), known)
         if hiding.holes:
-            return self._show(self._y, hiding.known)
+            return self._show(y, known)
         hidden = self._plan.stages[stage].hidden or 0.0
-        return self._show(self._y, hiding.kept(hidden, draw, final=True))
+        return self._show(y, known * hiding.scattered(hidden, draw, window))
 
     def _field(self, window: Window, draw: int) -> Tensor:
         """Draw a window's noise, the same at a pixel in every window."""
