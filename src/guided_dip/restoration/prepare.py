@@ -27,7 +27,7 @@ from guided_dip.restoration.noise import noise_of
 from guided_dip.restoration.run import Restoration
 from guided_dip.restoration.span import Span, span_of
 from guided_dip.result import Record, Result
-from guided_dip.sizing import WHOLE
+from guided_dip.sizing import WHOLE, Footprint, Sizes, parse_bytes, told_bytes
 from guided_dip.tasks import DENOISE, Task
 
 USUAL_CHANNELS = 4  # more than these are not taken for one image if they outnumber its pixels
@@ -180,6 +180,8 @@ def prepare(
 
     def ready(config: Config) -> Restoration:
         resolved = _resolved(config, pixels, span.sigma, noise, task)
+        if task is not DENOISE:
+            _check_memory(resolved, pixels, first)
         return Restoration(
             resolved, pixels, dtype, shape, noise, reference, missing, span, note, task, first
         )
@@ -231,6 +233,34 @@ def _resolved(
         memory=None if there is None else int(there * MEMORY_SHARE),
         network=task.network,
     )
+
+
+def _check_memory(
+    config: Config, pixels: NDArray[np.float32], first: NDArray[np.float32] | None
+) -> None:
+    """Refuse an image that is too large for a task which is only done on the whole of it."""
+    limit = total_memory(config.device)
+    if config.max_memory is not None:
+        limit = parse_bytes(config.max_memory)
+    elif limit is not None:
+        limit = int(limit * MEMORY_SHARE)
+    width = (config.backbone_options or {}).get("width")
+    if limit is None or config.backbone != "normfree" or not isinstance(width, int):
+        return
+    on_gpu = config.device.startswith("cuda")
+    height, across, channels = pixels.shape
+    steps = Footprint((height, across), channels, width, config.precision, on_gpu=on_gpu)
+    needed = steps.bytes(Sizes(0, 0, 0), config.count)
+    if first is not None:  # of which only outputs are computed
+        size = (first.shape[0], first.shape[1])
+        outputs = replace(steps, size=size, channels=first.shape[2])
+        needed = max(needed, outputs.bytes(Sizes(1, config.count, 0), config.count))
+    if needed > limit:
+        raise InputError(
+            f"a picture of {across}x{height} pixels takes {told_bytes(needed)} in the task "
+            f"{config.task}, more than the {told_bytes(limit)} it may take: try a crop of it, or "
+            f"--max-memory {told_bytes(needed)}"
+        )
 
 
 def _affordable(seconds: float, restoration: Restoration) -> int | None:
