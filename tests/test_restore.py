@@ -585,6 +585,41 @@ def test_counted_light_keeps_its_mean():
     assert result.image.min() >= 0
 
 
+@pytest.mark.parametrize(
+    ("noise", "scale", "low"),
+    [("gaussian:25", 1.0, 0.0), ("gaussian:25000", 1000.0, -200.0), ("poisson:40", 1.0, 0.0)],
+)
+def test_the_mean_of_each_channel_is_kept(noise, scale, low):
+    if noise.startswith("poisson"):
+        light = np.random.default_rng(0).poisson(picture((32, 32, 3)) * 40) / 40
+    else:
+        light = noisy((32, 32, 3), dtype=np.float64) * scale + low
+    pixels = light.astype(np.float32)
+    settings = TINY | {"noise": noise, "check_noise": False}
+    restored = restore(pixels, **settings).image
+    means, wanted = (part.mean((0, 1), dtype=np.float64) for part in (restored, pixels))
+    np.testing.assert_allclose(means, wanted, rtol=1e-3)
+    plain = restore(pixels, **settings | {"supervision": "observation", "backbone_options": {}})
+    assert np.abs(plain.image.mean((0, 1)) - wanted).max() > 1e-3 * scale  # as DIP has it
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5, 9])
+def test_any_number_of_channels(channels):
+    clean = picture((32, 24, channels))
+    pixels = clean + 0.1 * np.random.default_rng(0).standard_normal(clean.shape)
+    settings = TINY | {"noise": "gaussian:25.5", "steps": 80, "check_noise": False}
+    settings["backbone_options"] = {"width": 8, "scales": 2}
+    result = restore(pixels.astype(np.float32), clean=clean.astype(np.float32), **settings)
+    assert result.image.shape == (32, 24, channels)
+    assert result.scores.psnr > result.scores_before.psnr + 3
+    assert restore(pixels.astype(np.float32), **TINY).noise is not None
+
+
+def test_a_stack_is_not_taken_for_an_image_of_many_channels():
+    with pytest.raises(InputError, match="looks like a stack: restore its images one by one"):
+        restore(np.zeros((5, 64, 48), np.float32))
+
+
 def test_noise_that_grows_with_the_light_is_found():
     clean = np.clip(picture((128, 128)) * np.linspace(0.05, 1.2, 128), 0.01, 1)
     result = restore(add_noise(clean, POISSON, seed=2), **TINY)
@@ -658,9 +693,9 @@ def test_squares_and_missing_pixels():
     image = noisy((40, 56, 3), dtype=np.float32)
     image[3, 4] = np.nan
     options = TINY | {"noise": "gaussian:25", "nan_as_missing": True}
-    with pytest.raises(InputError, match="leave out patch"):
-        restore(image, patch=16, **options)
     assert restore(image, **options).config.patch == 0
+    plan = restore(image, patch=16, patch_guides=2, **options).plan
+    assert [stage.patch for stage in plan] == [16, 16, None, None, None]
 
 
 def test_the_foretold_time_knows_squares_from_the_whole():

@@ -267,11 +267,32 @@ class Restoration:
         if rule is not None and rule.best is not None:
             return self._pixels_of(rule.best), None
         estimate, spread = course.fit.estimate_and_spread()
-        pixels = self._pixels_of(estimate)
+        pixels = self._with_mean(self._pixels_of(estimate))
         if spread is None:
             return pixels, None
         parts = (to_array(self.task.cut(part)) for part in (spread, estimate))
         return pixels, self.span.spread_from_fit(*parts)
+
+    def _with_mean(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Give a restoration each channel's mean, of which noise over many pixels leaves no doubt.
+
+        Counted light is scaled, so that none stays none. Where noise was cut off, or pixels are
+        missing, the image's own mean is not the right one.
+        """
+        noise, c = self.noise, self.config
+        if noise is None or c.supervision != "recorrupted-guides" or self.task is not DENOISE:
+            return pixels
+        if self.missing is not None or self.span.clipping is not None:
+            return pixels
+        wanted, found = (
+            image.mean((0, 1), dtype=np.float64) - noise.black for image in (self.pixels, pixels)
+        )
+        if noise.gain and not (found > 0).all():
+            return pixels
+        factor = wanted / found if noise.gain else np.ones_like(found)
+        shift = noise.black * (1 - factor) + (0.0 if noise.gain else wanted - found)
+        factor, shift = factor.astype(np.float32), shift.astype(np.float32)
+        return in_bands(lambda part: part * factor + shift, pixels)
 
     def _has_diverged(self, course: Course, loss: float) -> bool:
         usual = max(self._power, course.records[0].loss) if course.records else math.inf
