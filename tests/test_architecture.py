@@ -16,7 +16,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "seeds", "files", "memory", "tiling", "sampling"),
     (
         *("diffusion", "guidance", "operators", "clipping", "noise", "grain"),
-        *("metrics", "backbones", "images", "residual", "jpeg"),
+        *("metrics", "backbones", "images", "residual", "jpeg", "filling"),
     ),
     ("hiding", "supervision", "tasks", "stopping", "optimizers", "graphs", "training", "members"),
     ("fit", "engine"),

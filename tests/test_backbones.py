@@ -685,7 +685,7 @@ def test_normfree_with_a_dead_head_returns_its_input_where_it_is_residual() -> N
     ("options", "message"),
     [
         ({"final": "tanh"}, "final cannot be 'tanh': one of: leaky-sigmoid, sigmoid"),
-        ({"final": "residual", "in_channels": 4}, "needs in_channels equal to channels"),
+        ({"final": "residual", "in_channels": 2}, "needs an input of at least 3 channels"),
         ({"width": 0}, "width must be a whole number of at least 1"),
         ({"scales": 1.5}, "scales must be a whole number"),
     ],

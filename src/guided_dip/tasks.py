@@ -7,7 +7,7 @@ and it cuts off what was restored only because the measurement depends on it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -37,7 +37,6 @@ from guided_dip.supervision import (
     RecorruptedGuides,
     SmallerGuides,
     Supervision,
-    beside_its_mask,
 )
 
 RINGING = 16  # pixels around an image that is filtered as if it went on in a circle
@@ -63,6 +62,8 @@ class Task:
         Strength at which recorruption ends where nothing else is said; None: as for others.
     hides
         Whether some of the measurement is hidden from the network, which is told how much of it.
+    show
+        As for `RecorruptedGuides`.
     network
         Options of the project's own network, where they are not given.
     device
@@ -75,6 +76,7 @@ class Task:
     pictures = True
     weakest: float | None = None
     hides = False
+    show: Callable[[Tensor, Tensor], Tensor] | None = None
     network: Mapping[str, Any] = MappingProxyType({})
     device: torch.device = torch.device("cpu")
 
@@ -86,22 +88,6 @@ class Task:
     def lift(self, measured: Tensor) -> Tensor:
         """Return a first image (1, C, H, W) from a measurement; linear but for a constant."""
         return measured
-
-    def show(self, measured: Tensor, kept: Tensor) -> Tensor:
-        """Return the network's input where some of a measurement is missing or hidden.
-
-        Parameters
-        ----------
-        measured
-            The measurement.
-        kept : (1, 1, H, W)
-            1 where it is neither, 0 elsewhere.
-
-        Returns
-        -------
-        (1, C + 1, H, W)
-        """
-        return beside_its_mask(measured, kept)
 
     def unrestored(self, measured: Tensor) -> Tensor:
         """Return what one would look at without a restoration, (1, C, H, W)."""

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from guided_dip.backbones.blocks import check_choice, check_input, upsample, whole_number
 from guided_dip.errors import InputError
 
+SMALL = 0.1  # of the output, that is added to the input: it begins near to it
 FINALS = ("leaky-sigmoid", "sigmoid", "linear", "residual")
 LEAK = 0.02
 
@@ -40,8 +41,8 @@ class NormFree(nn.Module):
         Number of times the size is halved.
     final
         ``"leaky-sigmoid"``, a sigmoid plus 0.02 times its input; ``"sigmoid"``; ``"linear"`` for an
-        output without bounds; ``"residual"`` to add the network's input to that, which needs as
-        many channels in as out.
+        output without bounds; ``"residual"`` to add a tenth of that to the input's first channels,
+        of which there have to be as many.
 
     Attributes
     ----------
@@ -63,10 +64,10 @@ class NormFree(nn.Module):
         whole_number("width", width)
         check_choice("final", final, FINALS)
         self.in_channels = whole_number("in_channels", in_channels)
-        if final == "residual" and in_channels != channels:
+        if final == "residual" and in_channels < channels:
             raise InputError(
-                f"final='residual' needs in_channels equal to channels, not {in_channels} and "
-                f"{channels}"
+                f"final='residual' needs an input of at least {channels} channels, not "
+                f"{in_channels}"
             )
         self.multiple = self.minimum = 2 ** whole_number("scales", scales)
         self.final = final
@@ -101,7 +102,7 @@ class NormFree(nn.Module):
             x = up(passed.pop() + upsample(x))
         out: Tensor = self.head(x)
         if self.final == "residual":
-            return out + y
+            return SMALL * out + y[:, : out.shape[1]]
         if self.final == "linear":
             return out
         bounded = torch.sigmoid(out)

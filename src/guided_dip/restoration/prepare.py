@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from guided_dip.images import to_float
 from guided_dip.images.resize import resize_square
 from guided_dip.jpeg import Tables
 from guided_dip.memory import total_memory
-from guided_dip.noise import NoiseModel, parse_noise
+from guided_dip.noise import LEAST_SIGMA, NoiseModel, parse_noise
 from guided_dip.restoration.known import Known
 from guided_dip.restoration.noise import noise_of
 from guided_dip.restoration.run import Restoration
@@ -34,6 +35,8 @@ USUAL_CHANNELS = 4  # more than these are not taken for one image if they outnum
 FEWEST_STEPS = 10  # that are worth taking
 SMOOTHING = 2.0  # pixels, of a measurement whose noise goes with its light
 NOTHING = Known()
+# What is filled in smoothly is made better, and not made anew.
+FILLED_IN: Mapping[str, Any] = MappingProxyType({"final": "residual"})
 MEMORY_SHARE = 0.5  # of the machine's, where none is stated
 MARGIN = 0.9  # of a time budget: the rest is for a pace that is never quite even
 
@@ -179,7 +182,8 @@ def prepare(
     shape = known.image_shape or _shape_of(pixels if first is None else first, image)
 
     def ready(config: Config) -> Restoration:
-        resolved = _resolved(config, pixels, span.sigma, noise, task)
+        network = FILLED_IN if missing is not None and span.sigma < LEAST_SIGMA else task.network
+        resolved = _resolved(config, pixels, span.sigma, noise, network)
         if task is not DENOISE:
             _check_memory(resolved, pixels, first)
         return Restoration(
@@ -198,7 +202,7 @@ def _resolved(
     pixels: NDArray[np.float32],
     sigma: float,
     noise: NoiseModel | None,
-    task: Task,
+    network: Mapping[str, Any],
 ) -> Config:
     """Fill in what a config leaves to the image and to the machine."""
     device = resolve_device(config.device)
@@ -231,7 +235,7 @@ def _resolved(
         sigma=sigma,
         photons=photons,
         memory=None if there is None else int(there * MEMORY_SHARE),
-        network=task.network,
+        network=network,
     )
 
 

@@ -18,7 +18,7 @@ CVPR 2021).
 from guided_dip.supervision.around import Ahead, Measured
 from guided_dip.supervision.from_z import FromZ, clean_guides, observation, observation_guides
 from guided_dip.supervision.pairs import Once, Pair, Supervision
-from guided_dip.supervision.recorrupted import Filter, Grain, RecorruptedGuides, beside_its_mask
+from guided_dip.supervision.recorrupted import Filter, Grain, RecorruptedGuides
 from guided_dip.supervision.smaller import SmallerGuides
 
 __all__ = [
@@ -32,7 +32,6 @@ __all__ = [
     "RecorruptedGuides",
     "SmallerGuides",
     "Supervision",
-    "beside_its_mask",
     "clean_guides",
     "observation",
     "observation_guides",

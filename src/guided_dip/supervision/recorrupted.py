@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 
 from guided_dip import seeds
 from guided_dip.errors import InputError
+from guided_dip.filling import shown
 from guided_dip.guidance import Plan
 from guided_dip.hiding import Hiding
 from guided_dip.operators import identity
@@ -59,11 +61,6 @@ class Filter:
         return F.conv2d(mixed, each, groups=white.shape[1])
 
 
-def beside_its_mask(measured: Tensor, kept: Tensor) -> Tensor:
-    """Return an image, 0 where it is not kept, and the mask of what is, (1, C + 1, H, W)."""
-    return torch.cat([measured * kept, kept], 1)
-
-
 class RecorruptedGuides(Once):
     """The guide is the network's input, and the target carries noise independent of it.
 
@@ -88,7 +85,7 @@ class RecorruptedGuides(Once):
         Makes the network's input of a measurement.
     show
         Makes it of a measurement and of what of it is not missing or hidden, (1, 1, H, W), 1 or 0:
-        one channel more than the image has.
+        one channel more than the image has. None: the image filled in, and that mask.
     """
 
     def __init__(
@@ -102,14 +99,14 @@ class RecorruptedGuides(Once):
         grain: Grain | None = None,
         hiding: Hiding | None = None,
         lift: Callable[[Tensor], Tensor] = identity,
-        show: Callable[[Tensor, Tensor], Tensor] = beside_its_mask,
+        show: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
         noisy = math.isfinite(sigma) and sigma > 0
         if not noisy and (hiding is None or sigma != 0):
             raise InputError(f"recorrupted guides need a noise level above 0, not {sigma!r}")
         self._y, self._plan, self._sigma, self._seed = y, plan, sigma, seed
         self._share, self._grain, self._hiding, self._lift = share, grain, hiding, lift
-        self._show = show
+        self._show = show or partial(shown, holes=hiding is not None and hiding.holes)
         # Larger holes are hidden in steps only: what is known around one is never too much.
         self.draws_differ = bool(sigma) or hiding is None or not hiding.holes
         self._only_squares = all(stage.patch is not None for stage in plan)
@@ -143,13 +140,13 @@ class RecorruptedGuides(Once):
         kept = hiding.kept(self._plan.stages[stage].hidden or 0.0, step, window)
         if not self._sigma:
             weight = known - kept
-            shown, target = y, y
+            given, target = y, y
         else:
             a, weight = self._strength(stage), known
             eta = self._noise(y, window, "eta", step)
-            shown, target = y + a * eta, y - kept * eta / a
+            given, target = y + a * eta, y - kept * eta / a
         weight = weight / weight.mean().sqrt().clamp_min(1e-3)
-        return Pair(self._show(shown, kept), target, window, weight)
+        return Pair(self._show(given, kept), target, window, weight)
 
     def _noise(self, y: Tensor, window: Window | None, purpose: str, number: int) -> Tensor:
         """Draw noise such as there is in this part of the observation."""

@@ -1,0 +1,97 @@
+"""Filling missing pixels in smoothly, at once: what a network begins with, and makes better.
+
+*Push and pull* (Gortler, Grzeszczuk, Szeliski and Cohen, "The Lumigraph", SIGGRAPH 1996): known
+pixels are averaged to images of half the size, again and again, until none is missing, and each
+missing pixel is interpolated from the next smaller one. Larger holes are then bent like a sheet of
+metal that is held at their rims, whose bending energy ``|L u|^2`` (L the Laplacian) is least.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+RELAXED = 2  # times each missing pixel becomes the mean of its neighbours
+BENDINGS = 20  # rounds of conjugate gradients
+
+
+def filled(image: Tensor, known: Tensor) -> Tensor:
+    """Fill missing pixels in by push and pull.
+
+    Parameters
+    ----------
+    image : (1, C, H, W)
+        Whatever is in its missing pixels is of no account.
+    known : (1, 1, H, W)
+        1 where a pixel is known, 0 where it is missing.
+
+    Returns
+    -------
+    (1, C, H, W)
+        The known pixels as they were; 0 everywhere if none is known.
+    """
+    levels = [(image * known, known)]
+    while max(levels[-1][0].shape[-2:]) > 1:
+        levels.append(_halved(*levels[-1]))
+    whole = levels[-1][0]
+    for values, weight in reversed(levels[:-1]):
+        height, width = values.shape[-2:]
+        size = (height + height % 2, width + width % 2)
+        larger = F.interpolate(whole, size=size, mode="bilinear", align_corners=False)
+        whole = values + larger[..., :height, :width] * (1 - weight)
+        for _ in range(RELAXED):
+            whole = values + (whole + _laplacian(whole) / 4) * (1 - weight)
+    return whole
+
+
+def bent(image: Tensor, known: Tensor) -> Tensor:
+    """Fill holes in as smoothly as sheet metal bends.
+
+    Parameters
+    ----------
+    image, known
+        As for `filled`.
+
+    Returns
+    -------
+    (1, C, H, W)
+        Known pixels are as they were.
+    """
+    missing, whole = 1 - known, filled(image, known)
+    left = -missing * _laplacian(_laplacian(whole))
+    way, power = left, float((left * left).sum())
+    least = 1e-12 * max(power, 1e-12)
+    for _ in range(BENDINGS):
+        if power <= least:
+            break
+        ahead = missing * _laplacian(_laplacian(way))
+        length = power / max(float((way * ahead).sum()), 1e-30)
+        whole, left = whole + length * way, left - length * ahead
+        power, before = float((left * left).sum()), power
+        way = left + (power / before) * way
+    return whole
+
+
+def _halved(values: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Return an image of half the size, each pixel the mean of the known ones it stands for."""
+    beyond = (0, values.shape[-1] % 2, 0, values.shape[-2] % 2)
+    share = F.avg_pool2d(F.pad(weight, beyond), 2)
+    mean = F.avg_pool2d(F.pad(values, beyond), 2) / share.clamp_min(1e-8)
+    known = (share > 0).to(share)
+    return mean * known, known
+
+
+def _laplacian(image: Tensor) -> Tensor:
+    """Return the sum of four neighbours less four times a pixel, mirrored at the borders."""
+    wide = F.pad(image, (1, 1, 1, 1), mode="replicate")
+    rows = wide[..., :-2, 1:-1] + wide[..., 2:, 1:-1]
+    columns = wide[..., 1:-1, :-2] + wide[..., 1:-1, 2:]
+    laplacian: Tensor = rows + columns - 4 * image
+    return laplacian
+
+
+def shown(measured: Tensor, kept: Tensor, *, holes: bool) -> Tensor:
+    """Return an image filled in where it is not kept, and where it is kept, (1, C + 1, H, W)."""
+    with torch.no_grad():
+        return torch.cat([(bent if holes else filled)(measured, kept), kept], 1)
