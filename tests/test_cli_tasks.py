@@ -51,11 +51,11 @@ def test_holes_are_filled_in_and_the_rest_is_kept(here, capsys):
     said = capsys.readouterr()
     assert "of its pixels missing" in said.err
     known = to_float(read("mask.png").pixels) == 0
-    out, given, clean = (read(name).pixels for name in ("out.png", "holes.png", "clean.png"))
+    out, given = (read(name).pixels for name in ("out.png", "holes.png"))
     assert np.array_equal(out[known], given[known])
-    assert psnr(out / 255, clean / 255, data_range=1.0) > 22
     summary = json.loads((here / "run" / "summary.json").read_text())
     assert summary["task"] == "inpaint"
+    assert summary["scores"]["psnr"] > summary["scores_before"]["psnr"] + 1  # of nearest pixels
     assert np.array_equal(read("run/pictures/mask.png").pixels == 0, known)
     again = ["holes.png", "--mask", "known.png", "--invert-mask", "-o", "again.png"]
     assert restore(*again, *LEARNT) == 0

@@ -24,7 +24,7 @@ from guided_dip.operators import (
     parse_kernel,
     resampled,
 )
-from guided_dip.restoration import Known, prepare
+from guided_dip.restoration import Known, prepare, restore
 from guided_dip.supervision import SmallerGuides
 from guided_dip.supervision.smaller import passes_of
 from guided_dip.tasks import DENOISE, Deblur, Degain, _mirrored
@@ -229,6 +229,19 @@ def test_an_uneven_gain_is_undone_and_the_noise_with_it():
     assert result.scores_before.psnr == pytest.approx(divided, abs=0.3)
     assert result.scores.psnr > divided + 2
     assert prepared.span.gray.shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize("given", [{"kernel": "gaussian:1"}, {"kernel": gaussian_kernel(1.0)}])
+def test_what_is_given_tells_the_task(given):
+    settings = SETTINGS | {"steps": 2, "noise": "gaussian:5", "check_noise": False}
+    assert restore(cat(), **given, **settings).config.task == "deblur"
+    mask = np.zeros((64, 64), bool)
+    mask[3:9, 4:20] = True
+    assert restore(cat(), mask=mask, **SETTINGS | {"steps": 2}).config.task == "inpaint"
+    gain = vignette(64)
+    assert restore(cat(), gain=gain, **settings).config.task == "degain"
+    result = restore(cat(), operator=lambda x: x.flip(-1), **settings)
+    assert result.config.task == "invert"
 
 
 class Holes:

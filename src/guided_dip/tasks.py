@@ -39,7 +39,7 @@ from guided_dip.supervision import (
     Supervision,
 )
 
-RINGING = 16  # pixels around an image that is filtered as if it went on in a circle
+DAMPING, ROUNDS = 0.003, 20  # of a blur's least squares
 
 
 class Task:
@@ -151,27 +151,22 @@ class Deblur(Task):
     ----------
     operator
         The blur.
-    damping
-        Of the inverse filter that lifts a measurement: frequencies that the blur has left with
-        less than its root are damped.
     """
 
-    def __init__(self, operator: Blur, damping: float = 0.01) -> None:
+    def __init__(self, operator: Blur) -> None:
         self.operator: Blur = operator
-        self._damping = damping
 
     def lift(self, measured: Tensor) -> Tensor:
-        """Return the measurement, mirrored at its borders, through an inverse filter."""
-        down, across = (reach + RINGING for reach in self.operator.reach)
-        wide = _mirrored(measured, down, across)
-        size = (wide.shape[-2], wide.shape[-1])
-        transfer = self.operator.transfer(size, measured)
-        spectrum = torch.fft.rfft2(wide) * transfer.conj()
-        spectrum = spectrum / (transfer.abs() ** 2 + self._damping)
-        # Grey, which the filter would make darker, stays as it is.
-        spectrum = spectrum * (1 + self._damping)
-        whole: Tensor = torch.fft.irfft2(spectrum, s=size)
-        return whole[..., RINGING:-RINGING, RINGING:-RINGING]
+        """Return a damped least-squares image, that begins as the measurement itself.
+
+        With its frame, of which the blur says what it can: an inverse filter, which has to be told
+        what lies beyond the borders, rings from there all over the image.
+        """
+        first = _mirrored(measured, *self.operator.reach)
+        left = measured - self.operator(first)
+        return first + inverted(
+            self.operator, left, first, norm=1.0, damping=DAMPING, rounds=ROUNDS
+        )
 
     def cut(self, image: Tensor) -> Tensor:
         """Cut off the frame that the measurement depends on and does not show."""

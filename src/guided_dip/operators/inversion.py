@@ -38,7 +38,13 @@ def squared_norm(operator: Operator, like: Tensor, *, seed: int = 0) -> float:
 
 @torch.no_grad()
 def inverted(
-    operator: Operator, measured: Tensor, like: Tensor, *, norm: float | None = None
+    operator: Operator,
+    measured: Tensor,
+    like: Tensor,
+    *,
+    norm: float | None = None,
+    damping: float = DAMPING,
+    rounds: int = ROUNDS,
 ) -> Tensor:
     """Return the damped least-squares image of a measurement, linear in it.
 
@@ -54,15 +60,19 @@ def inverted(
         An image such as it takes.
     norm
         The operator's `squared_norm`, if it is known.
+    damping
+        ``d``, in parts of that.
+    rounds
+        Of conjugate gradients.
     """
     norm = squared_norm(operator, like) if norm is None else norm
     if not norm:
         return torch.zeros_like(like)
-    damping = DAMPING * norm
+    damping *= norm
     image, left = torch.zeros_like(like), operator.adjoint(measured)
     way, power = left, float((left * left).sum())
     least = 1e-12 * power
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         if power <= least:
             break
         ahead = operator.adjoint(operator(way)) + damping * way

@@ -47,7 +47,7 @@ def restore(
     effort: str = "balanced",
     preset: str | None = None,
     mask: NDArray[Any] | None = None,
-    kernel: NDArray[Any] | None = None,
+    kernel: str | NDArray[Any] | None = None,
     tables: Tables | None = None,
     gain: NDArray[Any] | None = None,
     operator: Any = None,
@@ -73,8 +73,9 @@ def restore(
         Where pixels are missing: they are filled in, whatever is there. The others stay exactly as
         they are, unless `noise` says that they have some. This and each of the next four is for a
         task, which need not be named beside it.
-    kernel : (Kh, Kw) array, optional
-        The blur that ``task="deblur"`` undoes, if no setting names it; odd sides.
+    kernel : str or (Kh, Kw) array, optional
+        The blur that ``task="deblur"`` undoes: ``"gaussian:SIGMA"``, ``"motion:LENGTH,ANGLE"``, or
+        an array of odd sides.
     tables
         Of the file that ``task="dejpeg"`` is to improve: `guided_dip.jpeg.read_tables`.
     gain : (H, W) or (H, W, C) array, optional
@@ -113,6 +114,9 @@ def restore(
     >>> restore(noisy, noise="gaussian:25", steps=2, backbone_options={"width": 4}).image.shape
     (32, 32)
     """
+    if isinstance(kernel, str):
+        settings = {"task": "deblur", "kernel": kernel} | settings
+        kernel = None
     known = Known(mask, kernel, tables, gain, operator, image_shape)
     settings = {"task": known.name} | settings
     chosen = configs.make_config(settings, preset=effort if preset is None else preset)
