@@ -461,7 +461,8 @@ def fill_in(
         Most that the machine has for it, in bytes; None if that is of no account. What the config
         itself states goes first.
     network
-        Options of the project's own network besides those of the effort.
+        Options of the project's own network besides those of the effort, or those that are given
+        where they do not say otherwise.
 
     Raises
     ------
@@ -499,6 +500,8 @@ def fill_in(
         "muon_learning_rate": _MUON_RATE * share,
     }
     missing = {key: value for key, value in filled.items() if getattr(config, key) is None}
+    if network and config.backbone_options is not None and _own_network(config):
+        missing["backbone_options"] = dict(network) | config.backbone_options
     return config.replace(**missing)
 
 
