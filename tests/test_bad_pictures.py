@@ -7,6 +7,8 @@ from guided_dip.cli import run
 from guided_dip.errors import InputError
 from guided_dip.images import read
 
+# The command restores all pages of a TIFF; read() wants one of them named.
+REFUSED = [case for case in CASES if case.name != "TIFF stack"]
 UNREADABLE = [case for case in CASES if not (case.options or case.readable)]
 
 
@@ -33,7 +35,7 @@ def test_reading_says_what_is_wrong(tmp_path, case):
     assert "\n" not in line
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.name)
 def test_the_command_says_what_is_wrong(tmp_path, capfd, case):
     (tmp_path / "input").mkdir()
     path = case.build(tmp_path / "input")

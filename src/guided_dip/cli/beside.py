@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from guided_dip.config import Config
     from guided_dip.images import Picture
-    from guided_dip.images.region import Region
+    from guided_dip.region import Region
     from guided_dip.restoration import Known
 
 NAMED = ("gaussian:", "motion:")

@@ -51,7 +51,7 @@ class Run:
     def restored(self, pixels: NDArray[Any]) -> Picture:
         """Return the picture with restored pixels, which may be those of its region only."""
         if self.job.region is not None:
-            pixels = self.job.region.put_back(self.picture, pixels)
+            pixels = self.job.region.put_back(self.picture.pixels, pixels)
         return with_pixels(self.picture, pixels)
 
     def carry_out(self, checkpoint: Checkpoint | None) -> Result:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from guided_dip.cli.console import duration, give, notes, tell
 from guided_dip.cli.interruption import Run
-from guided_dip.images.region import Region, parse_region
+from guided_dip.region import Region, parse_region
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -253,7 +253,7 @@ def _read(job: Job, config: Config) -> tuple[Picture, NDArray[Any] | None]:
         # Alpha is carried through untouched or not at all.
         picture = dataclasses.replace(picture.unmultiplied(), alpha=None)
     if job.region is not None:
-        job.region.check(picture)
+        job.region.check(picture.pixels)
         if config.resize is not None or config.task in ("super-resolve", "dejpeg"):
             raise InputError(
                 f"--region {job.region}: is for results of the picture's own size, in which what "

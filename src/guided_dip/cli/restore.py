@@ -10,7 +10,7 @@ import typer
 from guided_dip.cli.beside import kernel_of, task_of
 from guided_dip.cli.job import Job, carry_out
 from guided_dip.cli.settings import make_settings
-from guided_dip.images.region import parse_region
+from guided_dip.region import parse_region
 
 
 def restore(
@@ -250,7 +250,10 @@ def page_count(image: Path, resume: Path | None) -> int:
     resume
         What goes on, which may be one page's run.
     """
-    if not image.is_file():
+    try:
+        if not image.is_file():
+            return 1
+    except OSError:  # such as a name that is too long: reading it says so
         return 1
     from guided_dip.cli.stack import STACK
     from guided_dip.images import count_pages

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from guided_dip.cli.console import duration, give, notes, tell
 from guided_dip.cli.job import Job, carried_out, check_paths
-from guided_dip.images.region import parse_region
+from guided_dip.region import parse_region
 
 if TYPE_CHECKING:
     from guided_dip.config import Config

@@ -13,7 +13,7 @@ from guided_dip import config as configs
 from guided_dip.config import Config
 from guided_dip.errors import InputError
 from guided_dip.images import read, to_float
-from guided_dip.images.region import parse_region
+from guided_dip.region import parse_region
 from guided_dip.result import Record
 from guided_dip.runs.layout import (
     CLEAN,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +9,6 @@ from guided_dip.errors import InputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from guided_dip.images.picture import Picture
 
 
 @dataclass(frozen=True)
@@ -23,20 +20,20 @@ class Region:
     width: int
     height: int
 
-    def check(self, picture: Picture) -> None:
+    def check(self, pixels: NDArray[Any]) -> None:
         """Refuse a region that does not lie in a picture.
 
         Parameters
         ----------
-        picture
-            The picture.
+        pixels : (H, W, ...)
+            The picture's.
 
         Raises
         ------
         InputError
             If so.
         """
-        height, width = picture.pixels.shape[:2]
+        height, width = pixels.shape[:2]
         if self.x + self.width > width or self.y + self.height > height:
             raise InputError(
                 f"--region {self}: does not lie in a picture of {width}x{height} pixels; try "
@@ -47,15 +44,10 @@ class Region:
         """Cut it out of an array (H, W, ...)."""
         return pixels[self.y : self.y + self.height, self.x : self.x + self.width]
 
-    def cut(self, picture: Picture) -> Picture:
-        """Cut it out of a picture."""
-        alpha = None if picture.alpha is None else self.of(picture.alpha)
-        return dataclasses.replace(picture, pixels=self.of(picture.pixels), alpha=alpha)
-
-    def put_back(self, picture: Picture, pixels: NDArray[Any]) -> NDArray[Any]:
-        """Return the pixels of a picture with those of the region replaced."""
-        whole = picture.pixels.astype(pixels.dtype)  # 64-bit floats become 32-bit ones
-        self.of(whole)[...] = pixels
+    def put_back(self, pixels: NDArray[Any], part: NDArray[Any]) -> NDArray[Any]:
+        """Return a picture's pixels with those of the region replaced, in these ones' type."""
+        whole = pixels.astype(part.dtype)  # 64-bit floats become 32-bit ones
+        self.of(whole)[...] = part
         return whole
 
     def __str__(self) -> str:
