@@ -10,6 +10,7 @@ from skimage import data
 from guided_dip.errors import InputError
 from guided_dip.metrics import psnr
 from guided_dip.reconstructor import GuidedDIPReconstructor
+from guided_dip.restoration import restore
 
 SETTINGS = {"backbone_options": {"width": 12, "scales": 3}, "threads": 1, "effort": "fast"}
 
@@ -36,6 +37,10 @@ def test_what_is_kept_of_a_batch_is_known_and_the_rest_filled_in():
     torch.testing.assert_close(images * known, y, atol=1e-6, rtol=0)
     assert quality(images, clean) > quality(y, clean) + 10
     again = model(y.double(), physics, more="of no account")
+    alone = restore(
+        y[0].permute(1, 2, 0).numpy(), mask=known[0, 0].numpy() == 0, **{"steps": 100, **SETTINGS}
+    )
+    torch.testing.assert_close(images[0], torch.from_numpy(alone.image).permute(2, 0, 1))
     assert again.dtype == torch.float64
     torch.testing.assert_close(again.float(), images)
 

@@ -16,6 +16,7 @@ from guided_dip import seeds
 from guided_dip.engine import to_array
 from guided_dip.errors import InputError
 from guided_dip.restoration import Known, prepare
+from guided_dip.result import Result
 
 
 class GuidedDIPReconstructor(nn.Module):
@@ -53,8 +54,8 @@ class GuidedDIPReconstructor(nn.Module):
         self, noise: str | None = None, *, effort: str = "balanced", **settings: Any
     ) -> None:
         super().__init__()
-        self._config = configs.make_config(settings, preset=effort)
-        self._noise = noise
+        configs.make_config(settings, preset=effort)  # says what is wrong at once
+        self._settings, self._effort, self._noise = settings, effort, noise
 
     def forward(self, y: Tensor, physics: Any, **others: Any) -> Tensor:
         """Return the restorations, (B, C, H, W), of y's type and on its device.
@@ -80,25 +81,26 @@ class GuidedDIPReconstructor(nn.Module):
                 f"measurements are real and (B, C, H, W), not {y.dtype} {tuple(y.shape)}"
             )
         noise = _noise_of(physics) if self._noise is None else self._noise
-        device = y.device if self._config.device == "auto" else torch.device(self._config.device)
-        config = self._config.replace(noise=noise, check_noise=False, device=str(device))
+        stated = self._settings.get("device", "auto")
+        device = str(y.device) if stated == "auto" else stated
+        settings = {**self._settings, "noise": noise, "check_noise": False, "device": device}
         fed = y.to(device).float()
-        restored = [_restored(fed[k : k + 1], physics, config) for k in range(len(fed))]
+        restored = [self._restored(fed[k : k + 1], physics, settings) for k in range(len(fed))]
         return torch.cat(restored).to(y)
 
+    def _restored(self, y: Tensor, physics: Any, settings: dict[str, Any]) -> Tensor:
+        """Restore a measurement (1, C, H, W)."""
+        pixels = _pixels_known(physics, y)
+        if pixels is None:
+            known = Known(operator=physics)
+        else:
+            known = Known(mask=None if pixels.all() else ~pixels[0, 0].cpu().numpy())
+        config = configs.make_config({"task": known.name} | settings, preset=self._effort)
+        return _as_tensor(prepare(to_array(y), config, known).run())
 
-def _restored(y: Tensor, physics: Any, config: configs.Config) -> Tensor:
-    """Restore a measurement (1, C, H, W)."""
-    known = _pixels_known(physics, y)
-    if known is None:
-        what = Known(operator=physics)
-        config = config.replace(task="invert")
-    elif known.all():
-        what = Known()
-    else:
-        what = Known(mask=~known[0, 0].cpu().numpy())
-        config = config.replace(task="inpaint")
-    result = prepare(to_array(y), config, what).run()
+
+def _as_tensor(result: Result) -> Tensor:
+    """Return a restoration as (1, C, H, W)."""
     image = torch.from_numpy(result.image)
     return (image[..., None] if image.ndim == 2 else image).permute(2, 0, 1)[None]
 
