@@ -257,10 +257,9 @@ _AUTHOR: dict[str, Any] = {
 # further on it learns the noise. In more steps they are smaller, so that the way is as long.
 _RATE, _MUON_RATE = 3e-3, 0.02
 _STEPS, _SIGMA = 400, 25 / 255
-_WEAK = (
-    4 / 255
-)  # noise of a blurred picture, which hides little of what is to be learned: 600 steps
-# at full rates made 26.32 dB of the cameraman at 2 of 255, else 25.82; at 10, 23.83 and 23.93
+# Noise of a blurred picture that hides little of what is to be learned: 600 steps at full rates
+# made 26.32 dB of the cameraman at 2 of 255, else 25.82; at 10, 23.83 and 23.93.
+_WEAK = 4 / 255
 _LARGEST = 2.0  # times these rates, in fewer steps; on squares more of it would diverge
 _ON_SQUARES = 900  # steps of a fit at these rates, all on squares of a large image: as many as at
 # most on a small one; at the full rates 12 megapixels diverged after 1500 of 4557

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from guided_dip.operators import solved
+
 RELAXED = 2  # times each missing pixel becomes the mean of its neighbours
 BENDINGS = 20  # rounds of conjugate gradients
 
@@ -59,18 +61,11 @@ def bent(image: Tensor, known: Tensor) -> Tensor:
         Known pixels are as they were.
     """
     missing, whole = 1 - known, filled(image, known)
-    left = -missing * _laplacian(_laplacian(whole))
-    way, power = left, float((left * left).sum())
-    least = 1e-12 * max(power, 1e-12)
-    for _ in range(BENDINGS):
-        if power <= least:
-            break
-        ahead = missing * _laplacian(_laplacian(way))
-        length = power / max(float((way * ahead).sum()), 1e-30)
-        whole, left = whole + length * way, left - length * ahead
-        power, before = float((left * left).sum()), power
-        way = left + (power / before) * way
-    return whole
+
+    def bending(image: Tensor) -> Tensor:
+        return missing * _laplacian(_laplacian(image))
+
+    return solved(bending, -bending(whole), whole, BENDINGS)
 
 
 def _halved(values: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,7 +101,7 @@ class Run:
         done, steps = cut.record.step + 1, self.restoration.plan.steps
         return InterruptionError(
             f"interrupted at step {done} of {steps}; the estimate so far is {place}; to go on: "
-            f"{self._command(folder)}",
+            f"{self.job.going_on(folder)}",
             cut.signal,
         )
 
@@ -114,13 +113,6 @@ class Run:
         folder = _free(self.job.output)
         with new_run(folder, begun=self.begun, known=self.known) as self.writer:
             raise self._leave(cut)
-
-    def _command(self, folder: Path) -> str:
-        job = self.job
-        words = ["guided-dip", "restore", str(job.image), "--resume", str(folder)]
-        for option, path in (("-o", job.output), ("--clean", job.clean)):
-            words += [] if path is None else [option, str(path)]
-        return shlex.join(words)
 
 
 def _free(output: Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shlex
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,20 @@ class Job:
     quiet: bool = False
     as_json: bool = False
 
+    @property
+    def most_pixels(self) -> int:
+        """Most pixels that a picture may have."""
+        from guided_dip.images import DEFAULT_MAX_PIXELS
+
+        return DEFAULT_MAX_PIXELS if self.max_pixels is None else self.max_pixels
+
+    def going_on(self, folder: Path) -> str:
+        """Return the command that goes on with what a folder holds."""
+        words = ["guided-dip", "restore", str(self.image), "--resume", str(folder)]
+        for option, path in (("-o", self.output), ("--clean", self.clean)):
+            words += [] if path is None else [option, str(path)]
+        return shlex.join(words)
+
 
 def carry_out(job: Job, config: Config | None) -> None:
     """Restore a file; whatever can be checked is checked before anything is computed.
@@ -150,17 +165,11 @@ def _known(job: Job, config: Config, picture: Picture) -> Known:
     if job.resume is not None:
         paths = kept_known(job.resume / DRAFT / PICTURES)
     inverted = job.invert_mask and job.resume is None
-    most = _most_pixels(job)
+    most = job.most_pixels
     known = read_known(job.image, config, **paths, invert_mask=inverted, max_pixels=most)
     if job.region is None or job.resume is not None:
         return known
     return in_region(known, job.region, picture)
-
-
-def _most_pixels(job: Job) -> int:
-    from guided_dip.images import DEFAULT_MAX_PIXELS
-
-    return DEFAULT_MAX_PIXELS if job.max_pixels is None else job.max_pixels
 
 
 def _begin(job: Job, restoration: Restoration, *, noise_estimated: bool) -> Begun:
@@ -241,7 +250,7 @@ def _read(job: Job, config: Config) -> tuple[Picture, NDArray[Any] | None]:
     from guided_dip.errors import InputError
     from guided_dip.images import check_writable, read, turned_back, upright
 
-    most = _most_pixels(job)
+    most = job.most_pixels
     picture = read(
         job.image,
         max_pixels=most,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shlex
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +45,7 @@ def carry_out_stack(job: Job, config: Config | None, pages: int) -> None:
         If a signal asked for the end; what is done is kept.
     """
     from guided_dip.images import check_stack_writable, read, write_stack
+    from guided_dip.runs.layout import restored_files
 
     if job.output is not None:
         check_stack_writable(job.output, overwrite=job.overwrite)
@@ -58,7 +58,7 @@ def carry_out_stack(job: Job, config: Config | None, pages: int) -> None:
     with notes(quiet=job.quiet):
         summaries = [_page(job, config, folder, page, pages) for page in range(pages)]
         if job.output is not None:
-            restored = [read(_restored(_place(folder, page))) for page in range(pages)]
+            restored = [read(restored_files(_place(folder, page))[0]) for page in range(pages)]
             write_stack(job.output, restored, like=job.image, overwrite=job.overwrite)
     kept = job.run_dir is not None or job.resume is not None
     if not kept:
@@ -87,7 +87,6 @@ def _begin(job: Job, config: Config, folder: Path, pages: int) -> None:
     from guided_dip.cli.beside import read_known
     from guided_dip.errors import InputError, RunError
     from guided_dip.files import write_whole
-    from guided_dip.images import DEFAULT_MAX_PIXELS
     from guided_dip.runs import Source, keep_known
 
     check_paths(dataclasses.replace(job, run_dir=None, output=job.output or folder))
@@ -96,7 +95,6 @@ def _begin(job: Job, config: Config, folder: Path, pages: int) -> None:
             go_on = f"--resume {folder} to go on with it, or " * (folder / STACK).is_file()
             raise InputError(f"{folder}: exists already; try {go_on}another place")
         shutil.rmtree(folder)
-    most = DEFAULT_MAX_PIXELS if job.max_pixels is None else job.max_pixels
     known = read_known(
         job.image,
         config,
@@ -104,7 +102,7 @@ def _begin(job: Job, config: Config, folder: Path, pages: int) -> None:
         invert_mask=job.invert_mask,
         kernel=job.kernel,
         gain=job.gain,
-        max_pixels=most,
+        max_pixels=job.most_pixels,
     )
     about = {
         "source": dataclasses.asdict(Source.of(job.image)),
@@ -171,18 +169,10 @@ def _page(job: Job, config: Config, folder: Path, page: int, pages: int) -> Summ
     try:
         return carried_out(one, None if draft else config)
     except InterruptionError as cut:
-        words = ["guided-dip", "restore", str(job.image), "--resume", str(folder)]
-        for option, path in (("-o", job.output), ("--clean", job.clean)):
-            words += [] if path is None else [option, str(path)]
         raise InterruptionError(
-            f"interrupted at page {page + 1} of {pages}; to go on: {shlex.join(words)}", cut.signal
+            f"interrupted at page {page + 1} of {pages}; to go on: {job.going_on(folder)}",
+            cut.signal,
         ) from None
-
-
-def _restored(place: Path) -> Path:
-    from guided_dip.runs.layout import RESTORED
-
-    return next(place / name for name in RESTORED.values() if (place / name).exists())
 
 
 def _conclude(job: Job, folder: Path | None, summaries: list[Summary]) -> None:

@@ -12,7 +12,7 @@ from guided_dip.operators.base import (
     identity,
 )
 from guided_dip.operators.blur import Blur, gaussian_kernel, motion_kernel, parse_kernel
-from guided_dip.operators.inversion import inverted, squared_norm
+from guided_dip.operators.inversion import inverted, solved, squared_norm
 from guided_dip.operators.pixels import Gain, Mask
 from guided_dip.operators.resample import Downsample, agreeing, enlarged, resampled
 
@@ -33,5 +33,6 @@ __all__ = [
     "motion_kernel",
     "parse_kernel",
     "resampled",
+    "solved",
     "squared_norm",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -11,6 +13,7 @@ from guided_dip.operators.base import Operator
 ROUNDS = 15  # of conjugate gradients; each applies the operator and its adjoint once
 DAMPING = 0.01  # of the largest singular value, squared
 POWERS = 20
+TINY = 1e-30  # of which nothing is divided by less
 
 
 def squared_norm(operator: Operator, like: Tensor, *, seed: int = 0) -> float:
@@ -69,16 +72,35 @@ def inverted(
     if not norm:
         return torch.zeros_like(like)
     damping *= norm
-    image, left = torch.zeros_like(like), operator.adjoint(measured)
-    way, power = left, float((left * left).sum())
+
+    def system(image: Tensor) -> Tensor:
+        return operator.adjoint(operator(image)) + damping * image
+
+    return solved(system, operator.adjoint(measured), torch.zeros_like(like), rounds)
+
+
+def solved(system: Callable[[Tensor], Tensor], left: Tensor, start: Tensor, rounds: int) -> Tensor:
+    """Solve a symmetric, positive system by conjugate gradients.
+
+    Parameters
+    ----------
+    system
+        The map ``M``.
+    left
+        What `start` leaves of the right side, ``b - M start``.
+    start
+        Where to begin.
+    rounds
+        How many at most.
+    """
+    solution, way, power = start, left, float((left * left).sum())
     least = 1e-12 * power
     for _ in range(rounds):
         if power <= least:
             break
-        ahead = operator.adjoint(operator(way)) + damping * way
-        length = power / float((way * ahead).sum())
-        image = image + length * way
-        left = left - length * ahead
+        ahead = system(way)
+        length = power / max(float((way * ahead).sum()), TINY)
+        solution, left = solution + length * way, left - length * ahead
         power, before = float((left * left).sum()), power
         way = left + (power / before) * way
-    return image
+    return solution

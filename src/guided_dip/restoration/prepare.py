@@ -224,7 +224,6 @@ def _resolved(
             "smaller one, or 0 for the whole image"
         )
     photons = None if noise is None else noise.photons(pixels)
-    there = total_memory(str(device))
     config = config.replace(
         noise=config.noise if noise is None or config.noise != "auto" else str(noise),
         device=str(device),
@@ -238,20 +237,23 @@ def _resolved(
         channels=channels,
         sigma=sigma,
         photons=photons,
-        memory=None if there is None else int(there * MEMORY_SHARE),
+        memory=_usual_memory(str(device)),
         network=network,
     )
+
+
+def _usual_memory(device: str) -> int | None:
+    """Return what a run may take where nothing is stated, in bytes; None if nobody knows."""
+    there = total_memory(device)
+    return None if there is None else int(there * MEMORY_SHARE)
 
 
 def _check_memory(
     config: Config, pixels: NDArray[np.float32], first: NDArray[np.float32] | None
 ) -> None:
     """Refuse an image that is too large for a task which is only done on the whole of it."""
-    limit = total_memory(config.device)
-    if config.max_memory is not None:
-        limit = parse_bytes(config.max_memory)
-    elif limit is not None:
-        limit = int(limit * MEMORY_SHARE)
+    stated = config.max_memory
+    limit = _usual_memory(config.device) if stated is None else parse_bytes(stated)
     width = (config.backbone_options or {}).get("width")
     if limit is None or config.backbone != "normfree" or not isinstance(width, int):
         return

@@ -409,13 +409,12 @@ class Restoration:
 
         if c.supervision == "recorrupted-guides":
             operator = self.task.compared
-            return Fit(engine, supervision, plan, settings, operator, fresh, self._tiling)
-        if self.missing is None:
+        elif self.missing is None:
             operator = self.task.operator
-            return Fit(engine, supervision, plan, settings, operator, fresh, self._tiling)
-        mask = Mask(torch.from_numpy(~self.missing).to(y)[None, None])
-        measured = supervisions.Measured(supervision, mask)
-        return Fit(engine, measured, plan, settings, mask, fresh, self._tiling)
+        else:
+            operator = Mask(torch.from_numpy(~self.missing).to(y)[None, None])
+            supervision = supervisions.Measured(supervision, operator)
+        return Fit(engine, supervision, plan, settings, operator, fresh, self._tiling)
 
     def _network(self, restart: int = 0) -> nn.Module:
         c, channels = self.config, self.channels

@@ -18,8 +18,8 @@ from guided_dip.runs.layout import (
     GAIN,
     KERNEL,
     MASK,
-    RESTORED,
     SUMMARY,
+    restored_files,
 )
 from guided_dip.runs.summary import Source, versions
 
@@ -114,7 +114,7 @@ def load_begun(folder: Path) -> Begun:
     except (OSError, UnicodeDecodeError, ValidationError):
         raise InputError(f"{path}: damaged; try starting the run anew with --overwrite") from None
     if (folder / SUMMARY).exists():
-        pictures = [folder / name for name in RESTORED.values() if (folder / name).exists()]
+        pictures = restored_files(folder)
         where = f"; its restoration is {pictures[0]}" if pictures else ""
         raise InputError(f"{folder}: its run is finished{where}")
     raise InputError(f"{folder}: holds no run that could go on; try --run-dir to begin one")

@@ -1,5 +1,7 @@
 """Names of the files in a run folder."""
 
+from pathlib import Path
+
 CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
 SUMMARY = "summary.json"
@@ -35,3 +37,8 @@ RESTORED = {
     "BMP": "restored.bmp",
     "FITS": "restored.fits",
 }
+
+
+def restored_files(folder: Path) -> list[Path]:
+    """Return the restored pictures in a run folder: one, if its run is finished."""
+    return [folder / name for name in RESTORED.values() if (folder / name).exists()]

@@ -22,9 +22,9 @@ from guided_dip.runs.layout import (
     METRICS,
     PICTURES,
     RESIDUAL,
-    RESTORED,
     SPREAD,
     SUMMARY,
+    restored_files,
 )
 from guided_dip.runs.summary import Summary
 
@@ -43,7 +43,7 @@ class SavedRun:
     @property
     def restored(self) -> NDArray[np.float32]:
         """The restoration; of a region, if only that was restored."""
-        found = [self.folder / name for name in RESTORED.values() if (self.folder / name).exists()]
+        found = restored_files(self.folder)
         if len(found) != 1:
             raise InputError(f"{self.folder}: has no restored picture; try running it again")
         pixels = to_float(read(found[0]).pixels)
