@@ -47,6 +47,26 @@ def test_small_pictures_whole_and_large_ones_in_parts(size, expected):
     assert sizes_of(size) == expected
 
 
+@pytest.mark.parametrize(
+    ("size", "pages", "expected"),
+    [
+        ((512, 128), 4, (128, 5, 512)),
+        ((2560, 256), 10, (256, 5, 512)),
+        ((300, 70), 5, (60, 5, 512)),
+        ((3000, 4000), 2, (256, 5, 512)),
+    ],
+)
+def test_pages_are_looked_at_in_squares_of_one(size, pages, expected):
+    assert sizes_of(size, pages=pages) == expected
+    assert sizes_of((size[0] // pages, size[1])) != expected or size[0] > 2000
+
+
+def test_memory_is_that_of_all_pages_and_a_step_on_a_square():
+    alone = Footprint((256, 256)).bytes(Sizes(128, 5, 256), 5)
+    four = Footprint((1024, 256), pages=4).bytes(Sizes(128, 5, 256), 5)
+    assert 0 < four - alone < 3 * 256 * 256 * 16 * 4 * 3 + 48 * 32 * 256 * 256
+
+
 def test_what_is_given_stays():
     assert sizes_of((3000, 4000), patch=512, tile=0) == (512, 5, 0)
     assert sizes_of((3000, 4000), patch_guides=1) == (256, 1, 512)

@@ -8,6 +8,7 @@ import torch
 from guided_dip.diffusion import forward, forward_from_observation, make_schedule
 from guided_dip.errors import InputError
 from guided_dip.guidance import Patches, make_plan
+from guided_dip.hiding import Hiding
 from guided_dip.seeds import normal
 from guided_dip.supervision import (
     Ahead,
@@ -184,6 +185,38 @@ def test_where_there_are_only_squares_borders_are_seen_half_as_often_as_the_midd
     middle = float(seen[10:30, 10:30].mean())
     assert float(seen[0, 10:30].mean()) == pytest.approx(0.625 * middle, rel=0.1)
     assert float(seen[0, 0]) == pytest.approx(0.625**2 * middle, rel=0.2)
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_squares_and_windows_are_of_one_page(hidden):
+    """Each page has values of its own, of which nothing else may be seen."""
+    pages, height, width = 4, 20, 24
+    values = torch.arange(1.0, pages + 1)
+    y = values.repeat_interleave(height)[None, None, :, None].expand(1, 1, -1, width).clone()
+    known = (torch.rand(y.shape, generator=torch.Generator().manual_seed(0)) > 0.3).float()
+    patches = Patches(8, 2, y.numel())
+    plan = make_plan(
+        *("recorrupted-guides", SCHEDULE),
+        **{"steps": 400, "count": 2, "sigma": 1e-3, "patches": patches},
+        hide=(0.5, 0.1) if hidden else None,
+    )
+    hiding = Hiding(known, 0) if hidden else None
+    guides = RecorruptedGuides(y, plan, sigma=1e-3, seed=0, pages=pages, hiding=hiding)
+    seen = set()
+    for step in range(200):
+        pair = guides.pair(0, step)
+        rows, _ = pair.window
+        page = rows.start // height
+        assert rows.stop <= (page + 1) * height
+        assert (pair.target - values[page]).abs().max() < 0.1
+        seen.add((page, rows.start - page * height))
+    assert {page for page, _ in seen} == set(range(pages))
+    assert {0, height - 8} <= {top for _, top in seen}
+    # One that ends beyond its page is reflected there.
+    window = (slice(2 * height - 4, 2 * height + 4), slice(0, width))
+    given = guides.final_input(1, 0, window)[:, :1]
+    assert given.shape[-2:] == (8, width)
+    assert (given - values[1]).abs().max() < 0.1
 
 
 def test_recorruption_is_as_strong_as_the_noise_at_each_pixel():

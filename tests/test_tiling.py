@@ -48,6 +48,32 @@ def test_tiles_of_a_window():
     assert count.sum() == 65 * 90
 
 
+@given(st.integers(1, 60), st.integers(1, 90), st.integers(1, 5), st.integers(8, 90), st.data())
+def test_tiles_of_pages_lie_in_one_page_and_are_each_page_s_own(height, width, pages, side, data):
+    alone = Tiling((height, width), side, 8, 4)
+    tiling = Tiling((pages * height, width), side, 8, 4, pages)
+    first = data.draw(st.integers(0, pages * height - 1))
+    rows = slice(first, data.draw(st.integers(first + 1, pages * height)))
+    count = torch.zeros(tiling.size)
+    for tile in tiling.tiles((rows, slice(0, width))):
+        count[tile.inner] += 1
+        page = tile.inner[0].start // height
+        assert page == (tile.inner[0].stop - 1) // height == tile.outer[0].start // height
+        assert tile.outer[0].stop < (page + 1) * height + 4
+    assert (count[rows] == 1).all()
+    assert count.sum() == (rows.stop - rows.start) * width
+    whole = list(tiling.tiles())
+    own = [(tile.inner, tile.outer) for tile in alone.tiles()]
+    for page in range(pages):
+        top = page * height
+        lower = [
+            ((slice(r.start + top, r.stop + top), c), (slice(a.start + top, a.stop + top), b))
+            for (r, c), (a, b) in own
+        ]
+        part = whole[page * len(own) : (page + 1) * len(own)]
+        assert [(tile.inner, tile.outer) for tile in part] == lower
+
+
 @given(sizes, st.integers(1, 300))
 def test_the_middle_is_in_the_middle(size, side):
     for part, length in zip(middle(size, side), size, strict=True):

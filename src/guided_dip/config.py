@@ -202,6 +202,11 @@ class Config(BaseModel):
         description="side of the tiles in which final outputs are computed; 0: the whole image at "
         "once; None: by size and memory",
     )
+    pages: Count = Field(
+        1,
+        description="pages of a stack, of one height, that lie below one another in the image: one "
+        "network is fitted to random squares of all of them",
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="seed of every random draw")
 
     @model_validator(mode="after")
@@ -513,6 +518,11 @@ def _sizes(config: Config, size: tuple[int, int], channels: int, memory: int | N
     given = Sizes(config.patch, config.patch_guides, config.tile)
     in_parts = config.stopping == "none" and not config.output_average
     if not _own_network(config) or not in_parts:
+        if config.pages > 1:
+            raise InputError(
+                "pages are restored together by recorrupted guides on the backbone normfree, "
+                "without stopping or output_average: restore them one by one"
+            )
         if config.max_memory is not None:
             raise InputError(
                 "max_memory is for recorrupted guides on the backbone normfree, without stopping "
@@ -528,6 +538,7 @@ def _sizes(config: Config, size: tuple[int, int], channels: int, memory: int | N
         width if isinstance(width, int) else 48,
         "float32" if precision == "auto" else precision,
         on_gpu=config.device.startswith("cuda"),
+        pages=config.pages,
     )
     stated = None if config.max_memory is None else parse_bytes(config.max_memory)
     limit = memory if stated is None else stated

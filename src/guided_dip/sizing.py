@@ -72,6 +72,8 @@ class Footprint:
         Of its arithmetic.
     on_gpu
         Whether the network computes where neither the program nor most images are.
+    pages
+        How many pages of equal height lie below one another in the picture.
     """
 
     size: tuple[int, int]
@@ -79,6 +81,12 @@ class Footprint:
     width: int = 48
     precision: str = "float32"
     on_gpu: bool = False
+    pages: int = 1
+
+    @property
+    def page(self) -> tuple[int, int]:
+        """Height and width of a page in pixels."""
+        return self.size[0] // self.pages, self.size[1]
 
     @property
     def pixels(self) -> int:
@@ -121,10 +129,10 @@ def choose(
     """
     whole = _filled(given, _as_small(footprint.size, count))
     most = math.inf if limit is None else limit
-    if footprint.pixels <= WHOLE and footprint.bytes(whole, count) <= most:
+    if footprint.pages == 1 and footprint.pixels <= WHOLE and footprint.bytes(whole, count) <= most:
         return whole
     sizes = whole
-    for patch, tile in _smaller(footprint.size):
+    for patch, tile in _smaller(footprint.page):
         sizes = _filled(given, Sizes(patch, count, tile))
         if footprint.bytes(sizes, count) <= most:
             return sizes

@@ -112,6 +112,7 @@ class Task:
         share: Tensor | None = None,
         grain: Grain | None = None,
         hiding: Hiding | None = None,
+        pages: int = 1,
     ) -> Supervision:
         """Return the supervision of a network that is shown the measurement.
 
@@ -121,7 +122,7 @@ class Task:
             The measurement.
         plan
             The stages.
-        sigma, seed, share, grain, hiding
+        sigma, seed, share, grain, hiding, pages
             As for `RecorruptedGuides`; noise too weak to be told from none counts as such.
         """
         if hiding is None:
@@ -138,6 +139,7 @@ class Task:
             hiding=hiding,
             lift=self.lift,
             show=self.show,
+            pages=pages,
         )
 
 

@@ -5,6 +5,8 @@ they are. So a tile's output is computed from the tile and a margin, of which no
 network that halves the size some times depends on where its grid lies, too: with its margin, a tile
 begins and ends at multiples of the grid's, so that all of them, turned and flipped as well, see the
 same.
+
+The pages of a stack may lie below one another in one picture: a window or a tile is of one page.
 """
 
 from __future__ import annotations
@@ -62,12 +64,15 @@ class Tiling:
         Around each tile, where the picture does not end: at least so many pixels.
     multiple
         What the network's sizes are multiples of.
+    pages
+        How many pages of equal height lie below one another in it.
     """
 
     size: tuple[int, int]
     side: int
     margin: int
     multiple: int
+    pages: int = 1
 
     @property
     def whole(self) -> Window:
@@ -77,12 +82,20 @@ class Tiling:
 
     def tiles(self, window: Window | None = None) -> Iterator[Tile]:
         """Yield the tiles of a window; None: of the whole picture."""
+        rows, columns = window or self.whole
+        height = self.size[0] // self.pages
+        for top in range(rows.start - rows.start % height, rows.stop, height):
+            part = slice(max(rows.start - top, 0), min(rows.stop - top, height))
+            for tile in self._of_page((part, columns), (height, self.size[1])):
+                yield Tile(_lower(tile.inner, top), _lower(tile.outer, top))
+
+    def _of_page(self, window: Window, page: tuple[int, int]) -> Iterator[Tile]:
         spans = [
             [
                 self._part(start, min(start + self.side, part.stop), size)
                 for start in range(part.start, part.stop, self.side)
             ]
-            for part, size in zip(window or self.whole, self.size, strict=True)
+            for part, size in zip(window, page, strict=True)
         ]
         for (inner_rows, outer_rows), (inner_columns, outer_columns) in product(*spans):
             yield Tile((inner_rows, inner_columns), (outer_rows, outer_columns))
@@ -95,15 +108,25 @@ class Tiling:
         return slice(start, stop), slice(first * m, last * m)
 
 
-def middle(size: tuple[int, int], side: int) -> Window:
+def _lower(window: Window, rows: int) -> Window:
+    """Move a window down."""
+    return slice(window[0].start + rows, window[0].stop + rows), window[1]
+
+
+def middle(size: tuple[int, int], side: int, pages: int = 1) -> Window:
     """Return the window in the middle of a picture, of at most so many pixels a side.
+
+    Of several pages below one another, in the middle of the middle one.
 
     >>> middle((100, 30), 40)
     (slice(30, 70, None), slice(0, 30, None))
+    >>> middle((300, 30), 40, pages=3)
+    (slice(130, 170, None), slice(0, 30, None))
     """
-    starts = [max(0, (length - side) // 2) for length in size]
-    rows, columns = (slice(a, min(a + side, n)) for a, n in zip(starts, size, strict=True))
-    return rows, columns
+    page = (size[0] // pages, size[1])
+    starts = [max(0, (length - side) // 2) for length in page]
+    rows, columns = (slice(a, min(a + side, n)) for a, n in zip(starts, page, strict=True))
+    return _lower((rows, columns), pages // 2 * page[0])
 
 
 def bands(height: int, width: int, pixels: int) -> Iterator[slice]:

@@ -114,6 +114,26 @@ def in_region(known: Known, region: Region, picture: Picture) -> Known:
     return dataclasses.replace(known, mask=part(known.mask), gain=part(known.gain))
 
 
+def on_each_page(known: Known, pages: int, picture: Picture) -> Known:
+    """Have a mask that is as large as a page be of each of them.
+
+    Parameters
+    ----------
+    known
+        What is known besides the picture; a mask of another size is left for others to refuse.
+    pages
+        How many there are, below one another in the picture.
+    picture
+        The picture.
+    """
+    import numpy as np
+
+    height, width = picture.pixels.shape[:2]
+    if known.mask is None or known.mask.shape != (height // pages, width):
+        return known
+    return dataclasses.replace(known, mask=np.tile(known.mask, (pages, 1)))
+
+
 def _tables(path: Path) -> Any:
     from PIL import Image, UnidentifiedImageError
 

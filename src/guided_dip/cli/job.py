@@ -157,7 +157,7 @@ def carried_out(job: Job, config: Config | None) -> Summary:
 
 def _known(job: Job, config: Config, picture: Picture) -> Known:
     """Read what is known besides the picture; a run that goes on has it in its folder."""
-    from guided_dip.cli.beside import in_region, read_known
+    from guided_dip.cli.beside import in_region, on_each_page, read_known
     from guided_dip.runs import kept_known
     from guided_dip.runs.layout import DRAFT, PICTURES
 
@@ -167,9 +167,11 @@ def _known(job: Job, config: Config, picture: Picture) -> Known:
     inverted = job.invert_mask and job.resume is None
     most = job.most_pixels
     known = read_known(job.image, config, **paths, invert_mask=inverted, max_pixels=most)
-    if job.region is None or job.resume is not None:
+    if job.resume is not None:
         return known
-    return in_region(known, job.region, picture)
+    if config.pages > 1:
+        return on_each_page(known, config.pages, picture)
+    return known if job.region is None else in_region(known, job.region, picture)
 
 
 def _begin(job: Job, restoration: Restoration, *, noise_estimated: bool) -> Begun:
@@ -248,21 +250,17 @@ def _read(job: Job, config: Config) -> tuple[Picture, NDArray[Any] | None]:
     What JPEG did it did to pixels as they are in the file, so these are put upright in the end.
     """
     from guided_dip.errors import InputError
-    from guided_dip.images import check_writable, read, turned_back, upright
+    from guided_dip.images import check_stack_writable, check_writable, turned_back, upright
 
     most = job.most_pixels
-    picture = read(
-        job.image,
-        max_pixels=most,
-        page=job.page,
-        nan_as_missing=config.nan_as_missing,
-        turned=config.task != "dejpeg",
-    )
+    picture = _opened(job.image, job.page, most, config)
     if config.resize is not None:
         # Alpha is carried through untouched or not at all.
         picture = dataclasses.replace(picture.unmultiplied(), alpha=None)
     if job.region is not None:
         job.region.check(picture.pixels)
+        if config.pages > 1:
+            raise InputError("--region: is for pages that are restored one by one; omit --joint")
         if config.resize is not None or config.task in ("super-resolve", "dejpeg"):
             raise InputError(
                 f"--region {job.region}: is for results of the picture's own size, in which what "
@@ -274,7 +272,9 @@ def _read(job: Job, config: Config) -> tuple[Picture, NDArray[Any] | None]:
             f"{job.image}: would become {size[0]}x{size[1]}, more than the {most:,} pixels allowed;"
             f" try a smaller --scale, or --max-pixels {math.prod(size)}"
         )
-    if job.output is not None:
+    if job.output is not None and config.pages > 1:
+        check_stack_writable(job.output, overwrite=job.overwrite)
+    elif job.output is not None:
         check_writable(
             job.output,
             picture.pixels.dtype,
@@ -285,7 +285,7 @@ def _read(job: Job, config: Config) -> tuple[Picture, NDArray[Any] | None]:
         )
     if job.clean is None:
         return picture, None
-    clean = read(job.clean, max_pixels=most, page=job.clean_page)
+    clean = _opened(job.clean, job.clean_page, most, config, nan_as_missing=False, turned=True)
     wanted = _size(upright(picture)) if config.resize is not None else size
     if _size(clean) != wanted or clean.channels != picture.channels:
         width, height = wanted
@@ -295,6 +295,17 @@ def _read(job: Job, config: Config) -> tuple[Picture, NDArray[Any] | None]:
         )
     pixels = turned_back(clean.pixels, picture)
     return picture, pixels if job.region is None else job.region.of(pixels)
+
+
+def _opened(path: Path, page: int | None, most: int, config: Config, **how: bool) -> Picture:
+    """Read a picture, or the pages that are to be restored together as one."""
+    from guided_dip.images import read, read_stack
+
+    how = {"nan_as_missing": config.nan_as_missing, "turned": config.task != "dejpeg"} | how
+    if config.pages == 1:
+        return read(path, max_pixels=most, page=page, **how)
+    how.pop("turned")
+    return read_stack(path, config.pages, max_pixels=most, **how)
 
 
 def _result_size(picture: Picture, config: Config) -> tuple[int, int]:
@@ -324,7 +335,12 @@ def _announcement(run: Run) -> str:
     """Say what will be done."""
     job, restoration, picture, begun = run.job, run.restoration, run.picture, run.begun
     config = restoration.config
-    what = [f"{_described(picture)} {picture.pixels.dtype}"]
+    described = _described(picture)
+    if config.pages > 1:
+        width, height = _size(picture)
+        size = f"{width}x{height // config.pages} {_colours(picture)}"
+        described = f"{config.pages} pages of {size}"
+    what = [f"{described} {picture.pixels.dtype}"]
     if picture.alpha is not None:
         what.append("alpha kept as it is")
     if config.resize is not None:
@@ -367,7 +383,7 @@ def _of_the_task(run: Run) -> list[str]:
 
 def _restore(run: Run, checkpoint: Checkpoint | None) -> Summary:
     """Run, and write everything: the run folder first, as it has the restoration too."""
-    from guided_dip.images import write
+    from guided_dip.images import parted, write, write_stack
     from guided_dip.runs import new_run, resumed_run, summarize
 
     job, restoration, begun = run.job, run.restoration, run.begun
@@ -389,7 +405,11 @@ def _restore(run: Run, checkpoint: Checkpoint | None) -> Summary:
         restored = run.restored(result.image)
         if run.writer is not None:
             run.writer.save(restoration, result, summary, restored)
-    if job.output is not None:
+    pages = restoration.config.pages
+    if job.output is not None and pages > 1:
+        each = parted(restored, pages)
+        write_stack(job.output, each, like=job.image, overwrite=job.overwrite)
+    elif job.output is not None:
         write(job.output, restored, overwrite=job.overwrite)
     if job.run_dir is not None:
         from guided_dip.plots import redraw

@@ -160,6 +160,9 @@ def restore(
             metavar="X,Y,WIDTH,HEIGHT", help="Restore only this part; the rest stays as it is."
         ),
     ] = None,
+    joint: Annotated[
+        bool, typer.Option("--joint", help="One network for all pages of a TIFF file.")
+    ] = False,
     nan_as_missing: Annotated[
         bool, typer.Option("--nan-as-missing", help="Fill NaN and infinite pixels in.")
     ] = False,
@@ -198,6 +201,10 @@ def restore(
         "nan_as_missing": nan_as_missing or None,
         "max_memory": max_memory,
     }
+    pages = 1 if page is not None else page_count(image, resume)
+    if joint and resume is None:
+        _check_joint(image, page, pages)
+        options["pages"] = pages
     settings = None
     if resume is None:
         settings = make_settings(options, preset=preset, file=config, assignments=assignments or [])
@@ -209,7 +216,7 @@ def restore(
             "page": page,
             "region": region,
         }
-        others |= {"time_budget": time_budget, "run_dir": run_dir}
+        others |= {"time_budget": time_budget, "run_dir": run_dir, "joint": joint or None}
         others |= {"task": task, "mask": mask, "scale": scale, "kernel": kernel, "gain": gain}
         _check_alone({**options, "enlarge": None, **others, "invert_mask": invert_mask or None})
     job = Job(
@@ -231,13 +238,23 @@ def restore(
         quiet=quiet,
         as_json=as_json,
     )
-    pages = 1 if page is not None else page_count(image, resume)
-    if pages > 1:
+    together = settings is not None and settings.pages > 1
+    if pages > 1 and not together:
         from guided_dip.cli.stack import carry_out_stack
 
         carry_out_stack(job, settings, pages)
     else:
         carry_out(job, settings)
+
+
+def _check_joint(image: Path, page: int | None, pages: int) -> None:
+    """Refuse --joint where there are no pages to restore together."""
+    from guided_dip.errors import InputError
+
+    if page is not None:
+        raise InputError(f"--joint: is for all pages, not for page {page}; leave one of them out")
+    if pages == 1 and image.is_file():
+        raise InputError(f"--joint: {image} has one page; leave it out")
 
 
 def page_count(image: Path, resume: Path | None) -> int:

@@ -17,7 +17,7 @@ from numpy.typing import DTypeLike
 from guided_dip.errors import InputError, RunError
 from guided_dip.files import one_line, write_whole
 from guided_dip.images import formats, tiff
-from guided_dip.images.picture import Format, Picture, RefusedError, upright
+from guided_dip.images.picture import Format, Picture, RefusedError, joined, upright
 
 DEFAULT_MAX_PIXELS = 2**28  # 268 million, over 3 GB of float32 colour
 
@@ -62,18 +62,70 @@ def read(
     """
     path = Path(path)
     data, form = _bytes_of(path)
+    with _told(path, form), _hushed():
+        picture = formats.decoded(data, form, max_pixels, page)
+        picture = upright(picture) if turned else picture
+        return _finite(picture, nan_as_missing=nan_as_missing)
+
+
+def read_stack(
+    path: StrPath,
+    pages: int,
+    *,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    nan_as_missing: bool = False,
+) -> Picture:
+    """Read the pages of a TIFF file as one picture in which they lie below one another.
+
+    Parameters
+    ----------
+    path
+        The file.
+    pages
+        How many it has.
+    max_pixels, nan_as_missing
+        As for `read`; all pages together.
+
+    Returns
+    -------
+    Picture
+        With all that the first page has besides pixels and alpha.
+
+    Raises
+    ------
+    InputError
+        As `read`, and if the pages differ in size, type or channels.
+    """
+    path = Path(path)
+    data, form = _bytes_of(path)
+    with _told(path, form), _hushed():
+        there = tiff.count_pages(data) if form == "TIFF" else 1
+        if there != pages:
+            raise RefusedError(f"has {there} pages, not {pages}; try a stack of as many")
+        read_pages = []
+        for page in range(pages):
+            picture = upright(formats.decoded(data, form, max_pixels, page))
+            height, width = picture.pixels.shape[:2]
+            if pages * height * width > max_pixels:
+                problem = f"{pages} pages of {width}x{height} are more than the {max_pixels:,}"
+                raise RefusedError(
+                    f"{problem} pixels allowed; try --max-pixels {pages * height * width}"
+                )
+            read_pages.append(_finite(picture, nan_as_missing=nan_as_missing))
+        return joined(read_pages)
+
+
+@contextlib.contextmanager
+def _told(path: Path, form: str) -> Iterator[None]:
+    """Say of what goes wrong in reading a file what it was."""
     try:
-        with _hushed():
-            picture = formats.decoded(data, form, max_pixels, page)
-            picture = upright(picture) if turned else picture
-        picture = _finite(picture, nan_as_missing=nan_as_missing)
+        yield
     except RefusedError as refusal:
         raise _input_error(path, str(refusal)) from None
     except Exception as error:  # decoders fail in ways of their own, and no bytes may crash us
         why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         problem = f"damaged or unusual {form} ({why}); try saving it anew"
         raise _input_error(path, problem) from error
-    return picture
 
 
 def write(path: StrPath, picture: Picture, *, overwrite: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -140,6 +141,43 @@ def check_page(page: int | None, count: int) -> int:
     if not -1 < (page or 0) < count:
         raise RefusedError(f"there is no page {page}; try --page 0 to {count - 1}")
     return page or 0
+
+
+def joined(pictures: Sequence[Picture]) -> Picture:
+    """Put the pages of a stack below one another.
+
+    Parameters
+    ----------
+    pictures
+        The pages; all that the first has besides pixels and alpha goes along.
+
+    Raises
+    ------
+    RefusedError
+        If they are not of one size and type.
+    """
+    first = pictures[0]
+    for number, picture in enumerate(pictures):
+        if (picture.samples.shape, picture.samples.dtype) != (
+            first.samples.shape,
+            first.samples.dtype,
+        ):
+            raise RefusedError(
+                f"its pages differ in size, type or channels (0 and {number}); try them one by one"
+            )
+    alpha = None
+    if first.alpha is not None:
+        alpha = np.concatenate([p.alpha for p in pictures if p.alpha is not None])
+    return replace(first, pixels=np.concatenate([p.pixels for p in pictures]), alpha=alpha)
+
+
+def parted(picture: Picture, pages: int) -> list[Picture]:
+    """Undo `joined`: return the pages that lie below one another in a picture."""
+    alphas = [None] * pages if picture.alpha is None else np.split(picture.alpha, pages)
+    return [
+        replace(picture, pixels=pixels, alpha=alpha)
+        for pixels, alpha in zip(np.split(picture.pixels, pages), alphas, strict=True)
+    ]
 
 
 def upright(picture: Picture) -> Picture:

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from guided_dip.errors import InputError, choices
 from guided_dip.files import check_place, write_whole
@@ -98,6 +100,9 @@ def redraw(folder: Path) -> tuple[Path, ...]:
 
 def _title(run: SavedRun) -> str:
     what = [run.summary.supervision, run.summary.backbone]
+    pages = run.config.pages
+    if pages > 1:
+        what.append(f"page {pages // 2 + 1} of {pages}, scores of all")
     if run.summary.oracle:
         what.append("oracle: its guides are drawn from the clean image")
     name = run.summary.source.name
@@ -116,10 +121,11 @@ def _process(run: SavedRun) -> Figure:
 
 
 def _comparison(run: SavedRun) -> Figure:
+    clean = run.clean
     return comparison(
-        run.input,
-        run.restored,
-        run.clean,
+        _page(run, run.input),
+        _page(run, run.restored),
+        None if clean is None else _page(run, clean),
         scores_before=run.summary.scores_before,
         scores=run.summary.scores,
         title=_title(run),
@@ -129,4 +135,12 @@ def _comparison(run: SavedRun) -> Figure:
 def _diagnosis(run: SavedRun) -> Figure:
     residual = run.residual
     assert residual is not None, "it is drawn only where there is one"
-    return diagnosis(residual, run.spread, title=_title(run))
+    spread = run.spread
+    spread = None if spread is None else _page(run, spread)
+    return diagnosis(_page(run, residual), spread, title=_title(run))
+
+
+def _page(run: SavedRun, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the middle one of the pages that lie below one another in a picture."""
+    pages = run.config.pages
+    return pixels if pages == 1 else np.split(pixels, pages)[pages // 2]

@@ -28,7 +28,7 @@ from guided_dip.restoration.noise import noise_of
 from guided_dip.restoration.run import Restoration
 from guided_dip.restoration.span import Span, span_of
 from guided_dip.result import Record, Result
-from guided_dip.sizing import WHOLE, Footprint, Sizes, parse_bytes, told_bytes
+from guided_dip.sizing import PATCH_MULTIPLE, WHOLE, Footprint, Sizes, parse_bytes, told_bytes
 from guided_dip.tasks import DENOISE, Task
 
 USUAL_CHANNELS = 4  # more than these are not taken for one image if they outnumber its pixels
@@ -152,6 +152,7 @@ def prepare(
     reference = None if clean is None else _checked(clean, "clean image")
     if config.resize is not None and (config.task != "denoise" or known.mask is not None):
         raise InputError("resize is for the task denoise, on a whole image: leave it out")
+    _check_pages(config, pixels)
     missing = _missing(pixels, known.mask)
     if config.task == "inpaint" and missing is None:
         raise InputError("no pixel is missing: give a mask of those that are to be filled in")
@@ -177,7 +178,8 @@ def prepare(
         config = config.replace(grain="white" if grain is None else "correlated")
     if missing is not None:
         pixels = _filled(pixels, missing)
-        if missing.size <= WHOLE and config.patch is None and config.max_memory is None:
+        small = missing.size <= WHOLE and config.pages == 1
+        if small and config.patch is None and config.max_memory is None:
             config = config.replace(patch=0)
     if task is not DENOISE:
         config = config.replace(patch=0, tile=0)
@@ -218,9 +220,10 @@ def _resolved(
         )
     jitter = backbone.jitter if config.jitter is None else config.jitter
     height, width, channels = pixels.shape
-    if config.patch and config.patch > min(height, width):
+    rows = height // config.pages
+    if config.patch and config.patch > min(rows, width):
         raise InputError(
-            f"patch ({config.patch}) is larger than the image of {width}x{height} pixels: try a "
+            f"patch ({config.patch}) is larger than the image of {width}x{rows} pixels: try a "
             "smaller one, or 0 for the whole image"
         )
     photons = None if noise is None else noise.photons(pixels)
@@ -246,6 +249,30 @@ def _usual_memory(device: str) -> int | None:
     """Return what a run may take where nothing is stated, in bytes; None if nobody knows."""
     there = total_memory(device)
     return None if there is None else int(there * MEMORY_SHARE)
+
+
+def _check_pages(config: Config, pixels: NDArray[np.float32]) -> None:
+    """Refuse pages below one another that cannot be restored together."""
+    if config.pages == 1:
+        return
+    height, width, _ = pixels.shape
+    if height % config.pages:
+        raise InputError(f"{height} rows are no {config.pages} pages of one height")
+    if config.task not in ("denoise", "inpaint") or config.resize is not None:
+        raise InputError(
+            "pages are restored together in the tasks denoise and inpaint, in their own size: "
+            "restore them one by one"
+        )
+    if min(height // config.pages, width) < PATCH_MULTIPLE:
+        raise InputError(
+            f"pages of {width}x{height // config.pages} pixels are too small to be restored "
+            f"together: restore them one by one, or give {PATCH_MULTIPLE} pixels a side"
+        )
+    if 0 in (config.patch, config.tile) or config.patch_guides not in (None, config.count):
+        raise InputError(
+            "pages are restored together on squares and in tiles of them: leave out patch, "
+            "patch_guides and tile"
+        )
 
 
 def _check_memory(

@@ -255,12 +255,14 @@ class Restoration:
         if not self.config.tile:
             return None
         multiple = getattr(self._network(), "multiple", 1)
-        return Tiling((height, width), self.config.tile, MARGIN, multiple)
+        return Tiling((height, width), self.config.tile, MARGIN, multiple, self.config.pages)
 
     @cached_property
     def shown(self) -> Window | None:
         """What snapshots show of the picture; None for all of it."""
-        return None if self._tiling is None else middle(self._tiling.size, SHOWN)
+        if self._tiling is None:
+            return None
+        return middle(self._tiling.size, SHOWN, self._tiling.pages)
 
     def _final(self, course: Course) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         rule = course.stopping
@@ -284,15 +286,10 @@ class Restoration:
             return pixels
         if self.missing is not None or self.span.clipping is not None:
             return pixels
-        wanted, found = (
-            image.mean((0, 1), dtype=np.float64) - noise.black for image in (self.pixels, pixels)
-        )
-        if noise.gain and not (found > 0).all():
-            return pixels
-        factor = wanted / found if noise.gain else np.ones_like(found)
-        shift = noise.black * (1 - factor) + (0.0 if noise.gain else wanted - found)
-        factor, shift = factor.astype(np.float32), shift.astype(np.float32)
-        return in_bands(lambda part: part * factor + shift, pixels)
+        if c.pages == 1:
+            return _with_mean_of(self.pixels, pixels, noise)
+        both = zip(*(np.split(image, c.pages) for image in (self.pixels, pixels)), strict=True)
+        return np.concatenate([_with_mean_of(image, part, noise) for image, part in both])
 
     def _has_diverged(self, course: Course, loss: float) -> bool:
         usual = max(self._power, course.records[0].loss) if course.records else math.inf
@@ -447,6 +444,7 @@ class Restoration:
                 share=None if local is None else to_tensor(local, y.device),
                 grain=correlate,
                 hiding=hiding,
+                pages=c.pages,
             )
         z = self._z(self.task.lift(y))
         fixed: dict[str, Any] = {"jitter": c.jitter or 0.0, "seed": c.seed}
@@ -569,6 +567,19 @@ class Restoration:
             scores_before=self._scores(self.unrestored),
             note="; ".join(filter(None, notes)),
         )
+
+
+def _with_mean_of(
+    image: NDArray[np.float32], pixels: NDArray[np.float32], noise: NoiseModel
+) -> NDArray[np.float32]:
+    """Give pixels the mean of each channel of an image; scaled, where noise goes with the light."""
+    wanted, found = (part.mean((0, 1), dtype=np.float64) - noise.black for part in (image, pixels))
+    if noise.gain and not (found > 0).all():
+        return pixels
+    factor = wanted / found if noise.gain else np.ones_like(found)
+    shift = noise.black * (1 - factor) + (0.0 if noise.gain else wanted - found)
+    factor, shift = factor.astype(np.float32), shift.astype(np.float32)
+    return in_bands(lambda part: part * factor + shift, pixels)
 
 
 def _told_noise(span: Span) -> str:

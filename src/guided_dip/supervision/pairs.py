@@ -58,11 +58,19 @@ class Once:
         return None
 
 
-def cut(image: Tensor, window: Window | None) -> Tensor:
-    """Return a window of an image, which is reflected where the window ends beyond it."""
+def cut(image: Tensor, window: Window | None, pages: int = 1) -> Tensor:
+    """Return a window of an image, which is reflected where the window ends beyond it.
+
+    Of so many pages below one another, where it ends beyond the page that it begins in.
+    """
     if window is None:
         return image
-    part = image[..., window[0], window[1]]
-    for dim, span in zip((-2, -1), window, strict=True):
-        part = extend(part, dim, 0, max(0, span.stop - image.shape[dim]))
+    rows, columns = window
+    height = image.shape[-2] // pages
+    top = rows.start - rows.start % height
+    page = image[..., top : top + height, :]
+    rows = slice(rows.start - top, rows.stop - top)
+    part = page[..., rows, columns]
+    for dim, span in zip((-2, -1), (rows, columns), strict=True):
+        part = extend(part, dim, 0, max(0, span.stop - page.shape[dim]))
     return part

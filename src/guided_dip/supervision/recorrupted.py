@@ -86,6 +86,8 @@ class RecorruptedGuides(Once):
     show
         Makes it of a measurement and of what of it is not missing or hidden, (1, 1, H, W), 1 or 0:
         one channel more than the image has. None: the image filled in, and that mask.
+    pages
+        How many pages of a stack lie below one another in the observation: a square is of one.
     """
 
     def __init__(
@@ -100,16 +102,21 @@ class RecorruptedGuides(Once):
         hiding: Hiding | None = None,
         lift: Callable[[Tensor], Tensor] = identity,
         show: Callable[[Tensor, Tensor], Tensor] | None = None,
+        pages: int = 1,
     ) -> None:
         noisy = math.isfinite(sigma) and sigma > 0
         if not noisy and (hiding is None or sigma != 0):
             raise InputError(f"recorrupted guides need a noise level above 0, not {sigma!r}")
         self._y, self._plan, self._sigma, self._seed = y, plan, sigma, seed
         self._share, self._grain, self._hiding, self._lift = share, grain, hiding, lift
+        self._pages = pages
         self._show = show or partial(shown, holes=hiding is not None and hiding.holes)
         # Larger holes are hidden in steps only: what is known around one is never too much.
         self.draws_differ = bool(sigma) or hiding is None or not hiding.holes
         self._only_squares = all(stage.patch is not None for stage in plan)
+
+    def _cut(self, image: Tensor, window: Window | None) -> Tensor:
+        return cut(image, window, self._pages)
 
     def _strength(self, stage: int) -> float:
         a = self._plan.stages[stage].a
@@ -125,7 +132,7 @@ class RecorruptedGuides(Once):
             return self._hidden_pair(self._hiding, stage, step)
         a = self._strength(stage)
         window = self._window(self._plan.stages[stage].patch, step)
-        y = cut(self._y, window)
+        y = self._cut(self._y, window)
         eta = self._noise(y, window, "eta", step)
         return Pair(self._lift(y + a * eta), y - eta / a, window)
 
@@ -136,7 +143,7 @@ class RecorruptedGuides(Once):
         not is compared as ever, or, without noise, not at all.
         """
         window = self._window(self._plan.stages[stage].patch, step)
-        y, known = cut(self._y, window), cut(hiding.known, window)
+        y, known = self._cut(self._y, window), self._cut(hiding.known, window)
         kept = hiding.kept(self._plan.stages[stage].hidden or 0.0, step, window)
         if not self._sigma:
             weight = known - kept
@@ -156,7 +163,7 @@ class RecorruptedGuides(Once):
             margin = 2 * self._grain.reach
             wide = y.new_empty((*y.shape[:2], y.shape[2] + margin, y.shape[3] + margin))
             eta = self._sigma * self._grain(seeds.normal(wide, self._seed, purpose, number))
-        return eta if self._share is None else eta * cut(self._share, window)
+        return eta if self._share is None else eta * self._cut(self._share, window)
 
     def _window(self, side: int | None, step: int) -> Window | None:
         """Return a random square; one that would end beyond the image is moved to its border.
@@ -167,14 +174,16 @@ class RecorruptedGuides(Once):
         if side is None:
             return None
         beyond = side // 2 if self._only_squares else 0
+        page = (self._y.shape[-2] // self._pages, self._y.shape[-1])
         top, left = (
             seeds.derive(self._seed, "patch", step, axis) % (size - side + 1 + 2 * beyond) - beyond
-            for axis, size in enumerate(self._y.shape[-2:])
+            for axis, size in enumerate(page)
         )
         top, left = (
-            min(max(0, start), size - side)
-            for start, size in zip((top, left), self._y.shape[-2:], strict=True)
+            min(max(0, start), size - side) for start, size in zip((top, left), page, strict=True)
         )
+        if self._pages > 1:
+            top += seeds.derive(self._seed, "page", step) % self._pages * page[0]
         return slice(top, top + side), slice(left, left + side)
 
     def final_input(self, stage: int, draw: int, window: Window | None = None) -> Tensor:
@@ -184,7 +193,7 @@ class RecorruptedGuides(Once):
         """
         if self._hiding is not None:
             return self._final_shown(self._hiding, stage, draw, window)
-        return self._lift(cut(self._y, window) + self._final_noise(stage, draw, window))
+        return self._lift(self._cut(self._y, window) + self._final_noise(stage, draw, window))
 
     def _final_noise(self, stage: int, draw: int, window: Window | None) -> Tensor:
         if window is None:
@@ -198,7 +207,7 @@ class RecorruptedGuides(Once):
 
         Without noise, draws hide a few scattered pixels, as the last guide does.
         """
-        y, known = cut(self._y, window), cut(hiding.known, window)
+        y, known = self._cut(self._y, window), self._cut(hiding.known, window)
         if self._sigma:
             return self._show(y + self._final_noise(stage, draw, window), known)
         if hiding.holes:
@@ -212,4 +221,4 @@ class RecorruptedGuides(Once):
         rows, columns = (slice(part.start - reach, part.stop + reach) for part in window)
         white = seeds.field(self._y, rows, columns, self._seed, "final", draw)
         eta = self._sigma * (white if self._grain is None else self._grain(white))
-        return eta if self._share is None else eta * cut(self._share, window)
+        return eta if self._share is None else eta * self._cut(self._share, window)
