@@ -19,6 +19,7 @@ PUBLIC = {
     "__version__",
     "make_config",
     "restore",
+    "restore_stack",
 }
 TINY = {"steps": 2, "noise": "gaussian:25", "backbone_options": {"width": 4, "scales": 2}}
 

@@ -16,7 +16,7 @@ from guided_dip.errors import InputError, RunError
 from guided_dip.guidance import SUPERVISIONS
 from guided_dip.images.resize import resize_square
 from guided_dip.noise import NoiseModel, add_noise, estimate_sigma
-from guided_dip.restoration import prepare, restore
+from guided_dip.restoration import prepare, restore, restore_stack
 from guided_dip.restoration.span import Span, span_of
 
 TINY = {"backbone_options": {"width": 4, "scales": 2}, "steps": 4, "device": "cpu", "threads": 1}
@@ -751,3 +751,56 @@ def test_counted_light_ends_at_black_by_itself():
     counted = add_noise(clean, NoiseModel("poisson", gain=1 / 20), seed=0).astype(np.float32)
     assert (counted == 0).mean() > 0.01
     assert span_of(counted, NoiseModel("poisson", gain=1 / 20)).clipping is None
+
+
+def stack_of(channels=()):
+    rng = np.random.default_rng(0)
+    light = np.linspace(0.2, 0.7, 3).reshape(3, 1, 1, *(1 for _ in channels))
+    return (light + rng.normal(0, 0.1, (3, 32, 40, *channels))).astype(np.float32)
+
+
+@pytest.mark.parametrize("channels", [(), (3,)])
+def test_a_stack_keeps_its_shape_and_each_image_its_mean(channels):
+    stack = stack_of(channels)
+    before = stack.copy()
+    result = restore_stack(stack, noise="gaussian:25", clean=stack, **TINY)
+    assert np.array_equal(stack, before)
+    assert result.image.shape == result.spread.shape == stack.shape
+    assert result.scores.psnr > 0
+    for noisy, image in zip(stack, result.image, strict=True):
+        assert image.mean((0, 1)) == pytest.approx(noisy.mean((0, 1)), rel=1e-3)
+    again = restore(stack.reshape(96, 40, *channels), noise="gaussian:25", pages=3, **TINY)
+    assert np.array_equal(again.image.reshape(stack.shape), result.image)
+
+
+def test_the_mask_of_a_stack_is_of_each_image_or_of_all():
+    stack, mask = stack_of(), np.zeros((32, 40), bool)
+    mask[4:9, 5:20] = True
+    one = restore_stack(stack, mask=mask, **TINY).image
+    each = restore_stack(stack, mask=np.stack([mask] * 3), **TINY).image
+    assert np.array_equal(one, each)
+    assert np.array_equal(one[:, ~mask], stack[:, ~mask])
+    assert not np.array_equal(one[:, mask], stack[:, mask])
+
+
+STACKS_REFUSED = {
+    "an image": ({"stack": np.zeros((32, 40))}, "a stack is"),
+    "no image": ({"stack": np.zeros((0, 32, 40))}, "a stack is"),
+    "mask": ({"mask": np.zeros((9, 9), bool)}, "the mask is"),
+    "clean": ({"clean": np.zeros((3, 32, 41))}, "the clean stack's shape"),
+    "small": ({"stack": np.zeros((3, 31, 40))}, "too small to be restored together"),
+    "task": ({"task": "super-resolve"}, "in the tasks denoise and inpaint"),
+    "patches": ({"patch_guides": 2}, "leave out patch"),
+    "backbone": ({"backbone": "unet"}, "restore them one by one"),
+}
+
+
+@pytest.mark.parametrize(("given", "message"), STACKS_REFUSED.values(), ids=STACKS_REFUSED)
+def test_stacks_that_are_refused(given, message):
+    with pytest.raises(InputError, match=message):
+        restore_stack(**{"stack": stack_of(), "noise": "gaussian:25", **TINY, **given})
+
+
+def test_rows_that_are_no_pages_are_refused():
+    with pytest.raises(InputError, match="100 rows are no 3 pages"):
+        restore(np.zeros((100, 40)), pages=3, **TINY)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from guided_dip.config import PRESETS, Config, make_config
     from guided_dip.errors import InputError, RunError
     from guided_dip.reconstructor import GuidedDIPReconstructor
-    from guided_dip.restoration import restore
+    from guided_dip.restoration import restore, restore_stack
     from guided_dip.result import Result
 
     __version__: str
@@ -34,6 +34,7 @@ __all__ = [
     "__version__",
     "make_config",
     "restore",
+    "restore_stack",
 ]
 
 _ROOMS = {
@@ -45,6 +46,7 @@ _ROOMS = {
     "RunError": "errors",
     "make_config": "config",
     "restore": "restoration",
+    "restore_stack": "restoration",
 }
 
 

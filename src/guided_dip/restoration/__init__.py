@@ -1,14 +1,16 @@
 """From an array and a config to a restored array.
 
 `prepare` fills in what follows from the image and the machine (noise level, steps, device) and
-returns a `Restoration`; running that yields a `Result`. `restore` does both. `run_together` runs
-several whose small networks are computed as one.
+returns a `Restoration`; running that yields a `Result`. `restore` does both, and `restore_stack`
+for a stack of images by one network. `run_together` runs several whose small networks are computed
+as one.
 """
 
 from guided_dip.restoration.checkpoint import Checkpoint
 from guided_dip.restoration.known import Known
 from guided_dip.restoration.prepare import prepare, restore
 from guided_dip.restoration.run import Restoration
+from guided_dip.restoration.stack import restore_stack
 from guided_dip.restoration.together import run_together, why_alone, why_apart
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "Restoration",
     "prepare",
     "restore",
+    "restore_stack",
     "run_together",
     "why_alone",
     "why_apart",
