@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,12 +15,20 @@ from guided_dip.experiments.benchmark_study import Benchmark
 from guided_dip.experiments.dataset import Scene, observe
 from guided_dip.experiments.methods import DIP, METHODS, PEAK, Method
 from guided_dip.experiments.runner import RESULTS as RUN_RESULTS
-from guided_dip.experiments.runner import Input, RunSpec
+from guided_dip.experiments.runner import LATER, Input, RunSpec
 from guided_dip.noise import NoiseModel, parse_noise
 from guided_dip.sizing import FIRST_ON_SQUARES
 
 # Raised when the same method and settings come to mean other results.
 RESULTS = 4
+# Settings that came later than the first records, as they are where nothing is said of them.
+_LATER: Mapping[str, Any] = {
+    **LATER,
+    "max_memory": None,
+    "tile": None,
+    "guide_order": "most-noisy-first",
+    "guide_noise": "fresh",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,8 +167,7 @@ def _settings(spec: RunSpec) -> dict[str, Any]:
     settings = spec.config.model_dump(mode="json", exclude={"threads"})
     if settings["patch_guides"] is None:
         settings["patch_guides"] = FIRST_ON_SQUARES
-    later = [name for name in ("max_memory", "tile") if settings[name] is None]
-    return {name: value for name, value in settings.items() if name not in later}
+    return {k: v for k, v in settings.items() if k not in _LATER or v != _LATER[k]}
 
 
 def _name(method: str, image: str, seed: int) -> str:
