@@ -14,8 +14,8 @@ from guided_dip.config import fill_in, make_config
 from guided_dip.experiments.benchmark_study import Benchmark
 from guided_dip.experiments.dataset import Scene, observe
 from guided_dip.experiments.methods import DIP, METHODS, PEAK, Method
-from guided_dip.experiments.runner import RESULTS as RUN_RESULTS
 from guided_dip.experiments.runner import LATER, Input, RunSpec
+from guided_dip.experiments.runner import RESULTS as RUN_RESULTS
 from guided_dip.noise import NoiseModel, parse_noise
 from guided_dip.sizing import FIRST_ON_SQUARES
 
