@@ -19,6 +19,7 @@ from guided_dip.plots.charts import FAINT
 COLOURS = ("#1f4e79", "#c8553d", "#4c956c", "#8e6c8a", "#d4a017", "#4f86b5", "#7a7a7a")
 WIDTH, COLUMNS = 11.0, 3
 EFFECTS_HEIGHT, CURVES_HEIGHT = 3.4, 2.9
+BESIDE = 4  # the most levels whose names lie among their curves
 SMALL = 7.5
 SPREAD = 0.5  # of the room between two levels
 LETTERS = 90  # that fit under the wider axes
@@ -190,7 +191,11 @@ def _draw_curves(
     axes.set_ylabel("PSNR (dB)", fontsize=8)
     _leave_out_the_start(axes, levels, curves)
     _finish(axes)
-    axes.legend(fontsize=6.5, frameon=False, loc="lower right", ncols=1 + (len(levels) > 4))
+    if len(levels) <= BESIDE:
+        axes.legend(fontsize=6.5, frameon=False, loc="lower right")
+    else:
+        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 3}
+        axes.legend(fontsize=6.5, frameon=False, **below)
 
 
 def _leave_out_the_start(
