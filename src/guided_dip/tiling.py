@@ -62,12 +62,15 @@ class Tiling:
         Around each tile, where the picture does not end: at least so many pixels.
     multiple
         What the network's sizes are multiples of.
+    beyond
+        Whether a tile may end beyond the picture, at such a multiple.
     """
 
     size: tuple[int, int]
     side: int
     margin: int
     multiple: int
+    beyond: bool = True
 
     @property
     def whole(self) -> Window:
@@ -92,16 +95,19 @@ class Tiling:
         m = self.multiple
         first = max(0, (start - self.margin) // m)
         last = min(-(-size // m), -(-(stop + self.margin) // m))
-        return slice(start, stop), slice(first * m, last * m)
+        end = last * m if self.beyond else min(last * m, size)
+        return slice(start, stop), slice(first * m, end)
 
 
-def middle(size: tuple[int, int], side: int) -> Window:
+def middle(size: tuple[int, int], side: int, multiple: int = 1) -> Window:
     """Return the window in the middle of a picture, of at most so many pixels a side.
+
+    It begins at multiples of a number.
 
     >>> middle((100, 30), 40)
     (slice(30, 70, None), slice(0, 30, None))
     """
-    starts = [max(0, (length - side) // 2) for length in size]
+    starts = [max(0, (length - side) // 2) // multiple * multiple for length in size]
     rows, columns = (slice(a, min(a + side, n)) for a, n in zip(starts, size, strict=True))
     return rows, columns
 
