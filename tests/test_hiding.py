@@ -122,7 +122,7 @@ def test_kept_pixels_are_recorrupted_as_ever():
     a = plan.stages[2].a
     pair = guides.pair(2, 30)
     kept = (pair.input[:, 3:] > 0).expand_as(y)
-    noise_in, noise_out = (pair.input[:, :3] - y)[kept], (pair.target - y)[kept]
+    noise_in, noise_out = (pair.input[:, :3] - y)[kept], (pair.target / pair.weight - y)[kept]
     assert noise_in.std().item() == pytest.approx(0.1 * a, rel=0.02)
     assert noise_out.std().item() == pytest.approx(0.1 / a, rel=0.02)
 
