@@ -239,7 +239,7 @@ def test_a_window_with_a_tile_s_margin_is_lifted_as_the_whole(text):
     lifted = task.cut(task.lift(y[..., *outer], outer))[..., margin:-margin, margin:-margin]
     apart = lifted - whole[..., *core]
     error = whole[..., *core] - task.cut(x)[..., *core]
-    assert apart.std() < 0.1 * error.std()
+    assert apart.std() < 0.15 * error.std()
     assert apart.std() < 1.5 / 255
 
 

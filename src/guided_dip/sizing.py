@@ -22,7 +22,7 @@ SQUARE, TILE = 256, 512  # pixels a side of a large picture's
 SMALLEST_PATCH, PATCH_MULTIPLE = 96, 32
 SMALLEST_TILE, TILE_MULTIPLE = 64, 64
 MARGIN = 32  # pixels around a tile
-LIFTED = 4  # times a blur's reach, besides: how far its least squares see
+LIFTED = 3  # times a blur's reach, besides: how far its least squares see
 FIRST_ON_SQUARES = 2  # guides of a picture whose last ones are fitted to its whole
 
 PROGRAM = 480 * 2**20  # bytes; Python, PyTorch, the other libraries, and what malloc keeps
