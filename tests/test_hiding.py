@@ -103,7 +103,8 @@ def test_the_network_is_shown_no_pixel_that_is_missing_or_hidden(sigma):
         torch.testing.assert_close(filled(shown * kept, kept), shown)
         assert (kept <= known).all()
         hidden = ((known - kept) > 0).expand_as(y)
-        assert torch.equal(pair.target[hidden], y[hidden])  # as it was measured
+        measured = y * pair.weight
+        assert torch.equal(pair.target[hidden], measured[hidden])
         weighed = pair.weight > 0
         assert torch.equal(weighed, (known > kept) if sigma == 0 else known > 0)
         assert (pair.weight**2).mean().item() == pytest.approx(1, rel=1e-4)
@@ -121,7 +122,7 @@ def test_kept_pixels_are_recorrupted_as_ever():
     a = plan.stages[2].a
     pair = guides.pair(2, 30)
     kept = (pair.input[:, 3:] > 0).expand_as(y)
-    noise_in, noise_out = (pair.input[:, :3] - y)[kept], (pair.target - y)[kept]
+    noise_in, noise_out = (pair.input[:, :3] - y)[kept], (pair.target / pair.weight - y)[kept]
     assert noise_in.std().item() == pytest.approx(0.1 * a, rel=0.02)
     assert noise_out.std().item() == pytest.approx(0.1 / a, rel=0.02)
 

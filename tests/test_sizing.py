@@ -93,11 +93,12 @@ def test_what_needs_the_whole_image_has_it_and_no_bound(settings):
     st.sampled_from([4, 32, 48]),
     st.sampled_from(["float32", "bfloat16"]),
     st.floats(0.3, 20),
+    st.sampled_from([0, 0, 8, 127]),
 )
 def test_the_choice_fits_or_is_refused_with_what_would(
-    height, width, channels, network, precision, gibi
+    height, width, channels, network, precision, gibi, reach
 ):
-    footprint = Footprint((height, width), channels, network, precision)
+    footprint = Footprint((height, width), channels, network, precision, reach=reach)
     limit = int(gibi * GIBI)
     try:
         found = choose(Sizes(), footprint, 5, limit=limit, stated=True)
@@ -120,7 +121,12 @@ def test_less_memory_makes_for_smaller_parts():
     found = [choose(Sizes(), footprint, 5, limit=limit) for limit in (*limits, 10**12)]
     assert [sizes.patch for sizes in found] == [96, 128, 256, 256]
     assert found[-1].tile == 512 > found[-2].tile
+    blurred = Footprint((3000, 4000), 3, 48, "float32", reach=20)  # its frames take some
+    sizes = choose(Sizes(), blurred, 5, limit=limits[1])
+    assert blurred.bytes(sizes, 5) > footprint.bytes(sizes, 5)
     small = Footprint((512, 512), 3, 48, "float32")
+    assert choose(Sizes(), small, 5, limit=4 * GIBI, squares=False) == Sizes(0, 0, 0)
+    assert choose(Sizes(), small, 5, limit=GIBI, squares=False).guides == 5
     assert choose(Sizes(), small, 5, limit=GIBI).guides == 5
     assert choose(Sizes(), small, 5, limit=4 * GIBI).guides == 2
 

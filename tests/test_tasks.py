@@ -322,15 +322,18 @@ def test_operators_that_cannot_be_undone_say_so(known, settings, message):
 
 
 @pytest.mark.parametrize(
-    "settings",
-    [{"task": "deblur", "kernel": "gaussian:1"}, {"task": "super-resolve", "enlarge": 8}],
+    ("settings", "known"),
+    [
+        ({"task": "invert"}, Known(operator=lambda x: x)),
+        ({"task": "super-resolve", "enlarge": 8}, Known()),
+    ],
 )
-def test_images_too_large_for_the_memory_are_refused(settings):
+def test_images_too_large_for_the_memory_are_refused(settings, known):
     image = np.zeros((300, 300), np.float32)
     usual = SETTINGS | {"noise": "gaussian:5", "check_noise": False}
     with pytest.raises(InputError, match="more than the 520MiB"):
-        prepare(image, make_config(usual | settings | {"max_memory": "520MiB"}))
-    assert prepare(image, make_config(usual | settings | {"max_memory": "9GiB"})).plan.steps
+        prepare(image, make_config(usual | settings | {"max_memory": "520MiB"}), known)
+    assert prepare(image, make_config(usual | settings | {"max_memory": "9GiB"}), known).plan.steps
 
 
 def test_noise_that_grows_with_the_light_is_known_at_each_pixel_of_a_blurred_image():

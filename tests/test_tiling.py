@@ -38,6 +38,16 @@ def test_tiles_cover_every_pixel_once_with_their_margin(size, side, margin, mult
     assert (count == 1).all()
 
 
+@given(sizes, st.integers(8, 90), st.integers(0, 40), st.sampled_from([1, 4, 16]))
+def test_tiles_that_end_with_the_picture_are_the_others_cut_off(size, side, margin, multiple):
+    usual = list(Tiling(size, side, margin, multiple).tiles())
+    found = list(Tiling(size, side, margin, multiple, beyond=False).tiles())
+    for tile, other in zip(found, usual, strict=True):
+        assert (tile.inner, tile.core) == (other.inner, other.core)
+        for outer, wide, length in zip(tile.outer, other.outer, size, strict=True):
+            assert outer == slice(wide.start, min(wide.stop, length))
+
+
 def test_tiles_of_a_window():
     tiling = Tiling((100, 90), 32, 8, 4)
     window = (slice(10, 75), slice(0, 90))
@@ -74,11 +84,12 @@ def test_tiles_of_pages_lie_in_one_page_and_are_each_page_s_own(height, width, p
         assert [(tile.inner, tile.outer) for tile in part] == lower
 
 
-@given(sizes, st.integers(1, 300))
-def test_the_middle_is_in_the_middle(size, side):
-    for part, length in zip(middle(size, side), size, strict=True):
+@given(sizes, st.integers(1, 300), st.sampled_from([1, 8, 16]))
+def test_the_middle_is_in_the_middle(size, side, multiple):
+    for part, length in zip(middle(size, side, multiple), size, strict=True):
         assert part.stop - part.start == min(side, length)
-        assert abs(part.start - (length - part.stop)) <= 1
+        assert part.start % multiple == 0
+        assert abs(part.start - (length - part.stop)) <= 1 + 2 * (multiple - 1)
 
 
 @given(st.integers(1, 500), st.integers(1, 500), st.integers(1, 10_000))

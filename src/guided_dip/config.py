@@ -445,6 +445,7 @@ def fill_in(
     photons: float | None = None,
     memory: int | None = None,
     network: Mapping[str, Any] = NO_OPTIONS,
+    reach: int = 0,
 ) -> Config:
     """Return the config with what effort, image size and noise level leave open filled in.
 
@@ -467,6 +468,8 @@ def fill_in(
     network
         Options of the project's own network besides those of the effort, or those that are given
         where they do not say otherwise.
+    reach
+        Pixels by which the image that is wanted is larger at each side.
 
     Raises
     ------
@@ -475,7 +478,7 @@ def fill_in(
     """
     effort = EFFORTS[config.effort]
     shrink = min(1.0, 256 * 256 / math.prod(size)) ** 0.4
-    sizes = _sizes(config, size, channels, memory)
+    sizes = _sizes(config, size, channels, memory, reach)
     patch = sizes.patch or 0
     # Guides share the work about evenly; a step on a square is little of it.
     on_squares = min(sizes.guides or 0, config.count) / config.count if patch else 0.0
@@ -513,7 +516,9 @@ def _own_network(config: Config) -> bool:
     return config.backbone == "normfree" and config.supervision == "recorrupted-guides"
 
 
-def _sizes(config: Config, size: tuple[int, int], channels: int, memory: int | None) -> Sizes:
+def _sizes(
+    config: Config, size: tuple[int, int], channels: int, memory: int | None, reach: int
+) -> Sizes:
     """Return what the fit and its outputs look at, at a time."""
     given = Sizes(config.patch, config.patch_guides, config.tile)
     in_parts = config.stopping == "none" and not config.output_average
@@ -539,10 +544,18 @@ def _sizes(config: Config, size: tuple[int, int], channels: int, memory: int | N
         "float32" if precision == "auto" else precision,
         on_gpu=config.device.startswith("cuda"),
         pages=config.pages,
+        reach=reach,
     )
     stated = None if config.max_memory is None else parse_bytes(config.max_memory)
     limit = memory if stated is None else stated
-    return choose(given, footprint, config.count, limit=limit, stated=stated is not None)
+    return choose(
+        given,
+        footprint,
+        config.count,
+        limit=limit,
+        stated=stated is not None,
+        squares=config.task in ("denoise", "inpaint"),
+    )
 
 
 def _weakest_strength(photons: float | None) -> float:

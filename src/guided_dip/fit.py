@@ -95,6 +95,8 @@ class Fit:
         network's own. The estimate is the mean over the restarts that have ended.
     tiling
         How final outputs are parted, where the image is too large for one; None for all at once.
+    cut
+        Takes what is wanted of an output.
 
     Attributes
     ----------
@@ -109,6 +111,7 @@ class Fit:
     operator: Operator = identity
     fresh: Callable[[int], dict[str, Any]] | None = None
     tiling: Tiling | None = None
+    cut: Callable[[Tensor], Tensor] = identity
 
     def __post_init__(self) -> None:
         self._ends = (0, *self.plan.ends)
@@ -306,7 +309,7 @@ class Fit:
     def _own_estimate(self, draws: int | None) -> tuple[Tensor, Tensor | None]:
         """Return estimate and spread of the restart under way."""
         if self._mean_output is not None:
-            return self._mean_output.clone(), None
+            return self.cut(self._mean_output).clone(), None
         outputs = Members()
         for draw in range(self._draws(draws)):
             outputs.add(self._draw(draw, self._shown, self._stage), None)
@@ -327,7 +330,7 @@ class Fit:
             output = looked_at(network, [given], [k], eval_mode=self.settings.eval_mode).float()
             passes += 1
             given = self.supervision.again(output, passes)
-        return output
+        return self.cut(output)
 
     def _networks(self) -> list[tuple[nn.Module, int]]:
         """Return the networks whose mean is the estimate, and the stages at whose end they are."""

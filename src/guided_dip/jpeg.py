@@ -13,6 +13,7 @@ decoders smooth, but for that.
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from guided_dip.errors import InputError
+from guided_dip.tiling import Window
 
 BLOCK = 8
 GRAY = 128 / 255  # which JPEG takes away before it transforms luma
@@ -122,6 +124,8 @@ class Rounding:
     ----------
     reach : int
         Pixels that are lost at each side of drawn noise: none.
+    multiple : int
+        What the rows and columns at which windows of it begin are multiples of: whole blocks.
     """
 
     reach = 0
@@ -130,6 +134,7 @@ class Rounding:
         self._size = (decoded.shape[-2], decoded.shape[-1])
         self._channels = decoded.shape[1]
         self._smaller = tables.smaller
+        self.multiple = BLOCK * math.lcm(*tables.smaller)
         ycc = _ycc(_whole(decoded, tables.smaller))
         self._luma_step = _step(tables.luma, decoded)
         luma = _dct(ycc[:, :1] - GRAY)
@@ -144,6 +149,27 @@ class Rounding:
     def sigma(self) -> float:
         """Root mean square of its noise in luma."""
         return float(self._luma_std.pow(2).mean().sqrt())
+
+    def part(self, window: Window | None) -> Rounding:
+        """Return what the rounding did to a window of the image; None: to all of it.
+
+        Parameters
+        ----------
+        window
+            Begins at multiples of `multiple`, and may end beyond the image.
+        """
+        if window is None:
+            return self
+        part = copy.copy(self)
+        rows, columns = window
+        part._size = (rows.stop - rows.start, columns.stop - columns.start)
+        part._luma, part._luma_std = (
+            _blocks_of(each, window, self._smaller, self._smaller)
+            for each in (self._luma, self._luma_std)
+        )
+        if self._channels == 3:
+            part._chroma_std = _blocks_of(self._chroma_std, window, self._smaller, (1, 1))
+        return part
 
     def __call__(self, white: Tensor) -> Tensor:
         """Turn white noise (1, C, H, W) into noise such as the rounding's."""
@@ -262,6 +288,23 @@ def _whole(image: Tensor, smaller: tuple[int, int]) -> Tensor:
     height, width = image.shape[-2:]
     down, across = (BLOCK * part for part in smaller)
     return F.pad(image, (0, -width % across, 0, -height % down), mode="replicate")
+
+
+def _blocks_of(
+    each: Tensor, window: Window, smaller: tuple[int, int], fold: tuple[int, int]
+) -> Tensor:
+    """Return what each block (1, C, h, w, 8, 8) of an image has, of those in a window.
+
+    Blocks of chroma are whole in it, each with `fold` rows and columns of blocks. Beyond the image
+    there is what its last blocks have.
+    """
+    rows, columns = (
+        torch.arange(
+            part.start // (BLOCK * less) * parts, -(-part.stop // (BLOCK * less)) * parts
+        ).clamp_max(count - 1)
+        for part, less, parts, count in zip(window, smaller, fold, each.shape[2:4], strict=True)
+    )
+    return each[:, :, rows[:, None], columns]
 
 
 def _cosines(like: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ SQUARE, TILE = 256, 512  # pixels a side of a large picture's
 SMALLEST_PATCH, PATCH_MULTIPLE = 96, 32
 SMALLEST_TILE, TILE_MULTIPLE = 64, 64
 MARGIN = 32  # pixels around a tile
+LIFTED = 3  # times a blur's reach, besides: how far its least squares see
 FIRST_ON_SQUARES = 2  # guides of a picture whose last ones are fitted to its whole
 
 PROGRAM = 480 * 2**20  # bytes; Python, PyTorch, the other libraries, and what malloc keeps
@@ -74,6 +75,8 @@ class Footprint:
         Whether the network computes where neither the program nor most images are.
     pages
         How many pages of equal height lie below one another in the picture.
+    reach
+        Pixels by which its image is larger than the picture at each side, at most.
     """
 
     size: tuple[int, int]
@@ -82,6 +85,7 @@ class Footprint:
     precision: str = "float32"
     on_gpu: bool = False
     pages: int = 1
+    reach: int = 0
 
     @property
     def page(self) -> tuple[int, int]:
@@ -97,15 +101,34 @@ class Footprint:
         """Return what a run of `count` guides takes at most, in bytes."""
         program = 0 if self.on_gpu else PROGRAM
         whole_steps = not sizes.patch or (sizes.guides or 0) < count
-        step = self.pixels if whole_steps else (sizes.patch or 0) ** 2
-        output = min(self.pixels, (sizes.tile + 2 * MARGIN) ** 2) if sizes.tile else self.pixels
+        whole = math.prod(side + 2 * self.reach for side in self.size)
+        step = whole if whole_steps else ((sizes.patch or 0) + 2 * self.reach) ** 2
+        around = margin(self.reach) + self.reach
+        output = min(whole, (sizes.tile + 2 * around) ** 2) if sizes.tile else whole
         kept = IMAGES * 4 * self.channels * self.pixels
         parts = (_STEP[self.precision] * step, _OUTPUT[self.precision] * output)
         return program + kept + self.width * max(parts)
 
 
+def margin(reach: int) -> int:
+    """Return how many pixels there are around a tile.
+
+    Parameters
+    ----------
+    reach
+        Pixels by which the image is larger than the picture at each side.
+    """
+    return MARGIN + LIFTED * reach
+
+
 def choose(
-    given: Sizes, footprint: Footprint, count: int, *, limit: int | None, stated: bool = False
+    given: Sizes,
+    footprint: Footprint,
+    count: int,
+    *,
+    limit: int | None,
+    stated: bool = False,
+    squares: bool = True,
 ) -> Sizes:
     """Return what a run looks at, at a time, with what is open filled in.
 
@@ -121,13 +144,16 @@ def choose(
         Most memory, in bytes; None for any.
     stated
         Whether it was stated by the user, who wants to know if it does not suffice.
+    squares
+        Whether the first guides of a small picture are fitted to squares of it.
 
     Raises
     ------
     InputError
         If the smallest parts do not fit into a stated limit.
     """
-    whole = _filled(given, _as_small(footprint.size, count))
+    small = _as_small(footprint.size, count) if squares else Sizes(0, 0, 0)
+    whole = _filled(given, small)
     most = math.inf if limit is None else limit
     if footprint.pages == 1 and footprint.pixels <= WHOLE and footprint.bytes(whole, count) <= most:
         return whole

@@ -37,7 +37,9 @@ from guided_dip.supervision import (
     RecorruptedGuides,
     SmallerGuides,
     Supervision,
+    cut,
 )
+from guided_dip.tiling import Window
 
 DAMPING, ROUNDS = 0.003, 20  # of a blur's least squares
 
@@ -68,6 +70,14 @@ class Task:
         Options of the project's own network, where they are not given.
     device
         Where its measurements are.
+    parted
+        Whether it can be done on windows of a measurement, one at a time.
+    multiple
+        What the rows and columns at which these begin are multiples of.
+    reach
+        Rows and columns by which its image is larger than a measurement, at each end.
+    gain : (1, 1 or C, H, W) or None
+        By which outputs are multiplied, after `compared`, before they are compared.
     """
 
     operator: Operator = identity
@@ -79,14 +89,27 @@ class Task:
     show: Callable[[Tensor, Tensor], Tensor] | None = None
     network: Mapping[str, Any] = MappingProxyType({})
     device: torch.device = torch.device("cpu")
+    parted = True
+    multiple = 1
+    reach = (0, 0)
+    gain: Tensor | None = None
 
     @property
     def compared(self) -> Operator:
         """As `operator`."""
         return self.operator
 
-    def lift(self, measured: Tensor) -> Tensor:
-        """Return a first image (1, C, H, W) from a measurement; linear but for a constant."""
+    def lift(self, measured: Tensor, window: Window | None = None) -> Tensor:
+        """Return a first image (1, C, H, W) from a measurement; linear but for a constant.
+
+        Parameters
+        ----------
+        measured : (1, C, H, W)
+            The measurement.
+        window
+            Which part of it that is; None: all of it.
+        """
+        del window
         return measured
 
     def unrestored(self, measured: Tensor) -> Tensor:
@@ -97,10 +120,20 @@ class Task:
         """Return what is wanted of an image."""
         return image
 
-    def finished(self, image: Tensor, measured: Tensor) -> Tensor:
-        """Return an estimate of the whole image as it is given back."""
-        del measured
-        return self.cut(image)
+    def finished(self, image: Tensor, measured: Tensor, window: Window | None = None) -> Tensor:
+        """Return an estimate as it is given back.
+
+        Parameters
+        ----------
+        image
+            The estimate, cut.
+        measured : (1, C, H, W)
+            The whole measurement.
+        window
+            Which part of the image the estimate shows; None: all of it.
+        """
+        del measured, window
+        return image
 
     def guides(
         self,
@@ -140,6 +173,7 @@ class Task:
             lift=self.lift,
             show=self.show,
             pages=pages,
+            gain=self.gain,
         )
 
 
@@ -157,14 +191,16 @@ class Deblur(Task):
 
     def __init__(self, operator: Blur) -> None:
         self.operator: Blur = operator
+        self.reach = operator.reach
 
-    def lift(self, measured: Tensor) -> Tensor:
+    def lift(self, measured: Tensor, window: Window | None = None) -> Tensor:
         """Return a damped least-squares image, that begins as the measurement itself.
 
         With its frame, of which the blur says what it can: an inverse filter, which has to be told
         what lies beyond the borders, rings from there all over the image.
         """
-        first = _mirrored(measured, *self.operator.reach)
+        del window
+        first = _mirrored(measured, *self.reach)
         left = measured - self.operator(first)
         return first + inverted(
             self.operator, left, first, norm=1.0, damping=DAMPING, rounds=ROUNDS
@@ -172,7 +208,7 @@ class Deblur(Task):
 
     def cut(self, image: Tensor) -> Tensor:
         """Cut off the frame that the measurement depends on and does not show."""
-        down, across = self.operator.reach
+        down, across = self.reach
         height, width = image.shape[-2:]
         return image[..., down : height - down, across : width - across]
 
@@ -190,14 +226,19 @@ class Degain(Task):
 
     def __init__(self, operator: Gain) -> None:
         self.operator: Gain = operator
-        self.device = operator.gain.device
-        gain = operator.gain
+        self.gain = gain = operator.gain
+        self.device = gain.device
         # Where next to nothing was measured, division would leave nothing but noise.
         self._inverse = gain / (gain**2 + (0.05 * gain.abs().max()) ** 2)
 
-    def lift(self, measured: Tensor) -> Tensor:
+    @property
+    def compared(self) -> Operator:
+        """The identity: outputs are multiplied by the gain of the window that they show."""
+        return identity
+
+    def lift(self, measured: Tensor, window: Window | None = None) -> Tensor:
         """Divide by the gain, as far as that can be done."""
-        return measured * self._inverse
+        return measured * cut(self._inverse, window)
 
     def unrestored(self, measured: Tensor) -> Tensor:
         """Return the lifted measurement."""
@@ -214,6 +255,7 @@ class SuperResolve(Task):
     """
 
     network = MappingProxyType({"final": "residual", "scales": 3})
+    parted = False
 
     def __init__(self, operator: Downsample) -> None:
         self.operator: Downsample = operator
@@ -223,16 +265,18 @@ class SuperResolve(Task):
         """The identity: what is fitted to the measurement made smaller has its size."""
         return identity
 
-    def lift(self, measured: Tensor) -> Tensor:
+    def lift(self, measured: Tensor, window: Window | None = None) -> Tensor:
         """Interpolate."""
+        del window
         return enlarged(measured, self.operator.scale)
 
     def unrestored(self, measured: Tensor) -> Tensor:
         """Return the lifted measurement."""
         return self.lift(measured)
 
-    def finished(self, image: Tensor, measured: Tensor) -> Tensor:
+    def finished(self, image: Tensor, measured: Tensor, window: Window | None = None) -> Tensor:
         """Return the estimate, made to agree with the measurement."""
+        del window
         return agreeing(image, measured, self.operator)
 
     def guides(
@@ -256,20 +300,20 @@ class Dejpeg(Task):
     weakest = 1.0  # with less, what is wrong in the model of the noise is learned
 
     def __init__(self, rounding: Rounding) -> None:
-        self._rounding = rounding
+        self._rounding, self.multiple = rounding, rounding.multiple
         self.noise = NoiseModel("gaussian", rounding.sigma)
 
-    def finished(self, image: Tensor, measured: Tensor) -> Tensor:
+    def finished(self, image: Tensor, measured: Tensor, window: Window | None = None) -> Tensor:
         """Return the nearest image that the file could have been made from."""
         del measured
-        return self._rounding.within(image)
+        return self._rounding.part(window).within(image)
 
     def guides(
         self, y: Tensor, plan: Plan, *, sigma: float, seed: int, **others: Any
     ) -> Supervision:
         """Return guides recorrupted by noise such as the rounding's."""
         del sigma, others
-        return RecorruptedGuides(y, plan, sigma=1.0, seed=seed, grain=self._rounding)
+        return super().guides(y, plan, sigma=1.0, seed=seed, grain=self._rounding)
 
 
 class Invert(Task):
@@ -292,6 +336,7 @@ class Invert(Task):
     keeps_gray = False
     pictures = False
     hides = True
+    parted = False
 
     def __init__(self, operator: Operator, like: Tensor, *, exact: bool = False) -> None:
         self.operator: Operator = operator
@@ -302,8 +347,9 @@ class Invert(Task):
             raise InputError("the operator makes nothing of an image: there is no way back")
         self._gray = operator(torch.ones_like(like))
 
-    def lift(self, measured: Tensor) -> Tensor:
+    def lift(self, measured: Tensor, window: Window | None = None) -> Tensor:
         """Return a damped least-squares image."""
+        del window
         return inverted(self.operator, measured, self._zero, norm=self._norm)
 
     def show(self, measured: Tensor, kept: Tensor) -> Tensor:
@@ -319,8 +365,9 @@ class Invert(Task):
         """Return the lifted measurement."""
         return self.lift(measured)
 
-    def finished(self, image: Tensor, measured: Tensor) -> Tensor:
+    def finished(self, image: Tensor, measured: Tensor, window: Window | None = None) -> Tensor:
         """Return the estimate, made to agree with a measurement without noise."""
+        del window
         if not self._exact:
             return image
         return image + self.lift(measured - self.operator(image))

@@ -66,6 +66,8 @@ class Tiling:
         What the network's sizes are multiples of.
     pages
         How many pages of equal height lie below one another in it.
+    beyond
+        Whether a tile may end beyond the picture, at such a multiple.
     """
 
     size: tuple[int, int]
@@ -73,6 +75,7 @@ class Tiling:
     margin: int
     multiple: int
     pages: int = 1
+    beyond: bool = True
 
     @property
     def whole(self) -> Window:
@@ -105,7 +108,8 @@ class Tiling:
         m = self.multiple
         first = max(0, (start - self.margin) // m)
         last = min(-(-size // m), -(-(stop + self.margin) // m))
-        return slice(start, stop), slice(first * m, last * m)
+        end = last * m if self.beyond else min(last * m, size)
+        return slice(start, stop), slice(first * m, end)
 
 
 def _lower(window: Window, rows: int) -> Window:
@@ -113,10 +117,10 @@ def _lower(window: Window, rows: int) -> Window:
     return slice(window[0].start + rows, window[0].stop + rows), window[1]
 
 
-def middle(size: tuple[int, int], side: int, pages: int = 1) -> Window:
+def middle(size: tuple[int, int], side: int, multiple: int = 1, pages: int = 1) -> Window:
     """Return the window in the middle of a picture, of at most so many pixels a side.
 
-    Of several pages below one another, in the middle of the middle one.
+    It begins at multiples of a number; of several pages below one another, in the middle one.
 
     >>> middle((100, 30), 40)
     (slice(30, 70, None), slice(0, 30, None))
@@ -124,7 +128,7 @@ def middle(size: tuple[int, int], side: int, pages: int = 1) -> Window:
     (slice(130, 170, None), slice(0, 30, None))
     """
     page = (size[0] // pages, size[1])
-    starts = [max(0, (length - side) // 2) for length in page]
+    starts = [max(0, (length - side) // 2) // multiple * multiple for length in page]
     rows, columns = (slice(a, min(a + side, n)) for a, n in zip(starts, page, strict=True))
     return _lower((rows, columns), pages // 2 * page[0])
 

@@ -113,8 +113,7 @@ class Batch(NamedTuple):
     operator
         Forward operator.
     weights : (1, 1 or C, H, W) each
-        What measured outputs and targets are multiplied by before they are compared; none for all
-        alike.
+        What measured outputs are multiplied by before they are compared; none for nothing.
     """
 
     inputs: Sequence[Tensor]
@@ -272,8 +271,7 @@ class Trainer:
         outputs = through(self.network, inputs, turns)
         measured, aims = operator(outputs), joined(targets)
         if weights:
-            weight = joined(weights)
-            measured, aims = measured * weight, aims * weight
+            measured = measured * joined(weights)
         losses = _losses(measured, aims)
         self.step(losses)
         outputs, losses = outputs.detach(), losses.detach()

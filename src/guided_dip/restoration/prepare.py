@@ -181,7 +181,7 @@ def prepare(
         small = missing.size <= WHOLE and config.pages == 1
         if small and config.patch is None and config.max_memory is None:
             config = config.replace(patch=0)
-    if task is not DENOISE:
+    if not task.parted:
         config = config.replace(patch=0, tile=0)
     dtype = np.dtype(np.float32) if image.dtype.kind == "f" else image.dtype
     span = _span_of(task, pixels, first, noise, grain)
@@ -189,8 +189,8 @@ def prepare(
 
     def ready(config: Config) -> Restoration:
         network = FILLED_IN if missing is not None and span.sigma < LEAST_SIGMA else task.network
-        resolved = _resolved(config, pixels, span.sigma, noise, network)
-        if task is not DENOISE:
+        resolved = _resolved(config, pixels, span.sigma, noise, network, max(task.reach))
+        if task is not DENOISE and not resolved.tile:
             _check_memory(resolved, pixels, first)
         return Restoration(
             resolved, pixels, dtype, shape, noise, reference, missing, span, note, task, first
@@ -209,6 +209,7 @@ def _resolved(
     sigma: float,
     noise: NoiseModel | None,
     network: Mapping[str, Any],
+    reach: int,
 ) -> Config:
     """Fill in what a config leaves to the image and to the machine."""
     device = resolve_device(config.device)
@@ -242,6 +243,7 @@ def _resolved(
         photons=photons,
         memory=_usual_memory(str(device)),
         network=network,
+        reach=reach,
     )
 
 
@@ -278,7 +280,7 @@ def _check_pages(config: Config, pixels: NDArray[np.float32]) -> None:
 def _check_memory(
     config: Config, pixels: NDArray[np.float32], first: NDArray[np.float32] | None
 ) -> None:
-    """Refuse an image that is too large for a task which is only done on the whole of it."""
+    """Refuse an image that is too large for a task to be done on the whole of it."""
     stated = config.max_memory
     limit = _usual_memory(config.device) if stated is None else parse_bytes(stated)
     width = (config.backbone_options or {}).get("width")

@@ -33,7 +33,7 @@ from guided_dip.restoration.checkpoint import Checkpoint
 from guided_dip.restoration.course import SMALLER, Course
 from guided_dip.restoration.span import WHITE, Span, in_bands
 from guided_dip.result import Record, Result, Scores, Scoring
-from guided_dip.sizing import MARGIN
+from guided_dip.sizing import margin
 from guided_dip.stopping import make_stopping
 from guided_dip.tasks import DENOISE, Task
 from guided_dip.tiling import Tiling, Window, middle
@@ -254,26 +254,29 @@ class Restoration:
         height, width = self.pixels.shape[:2]
         if not self.config.tile:
             return None
-        multiple = getattr(self._network(), "multiple", 1)
-        return Tiling((height, width), self.config.tile, MARGIN, multiple, self.config.pages)
+        reach, pages = max(self.task.reach), self.config.pages
+        multiple = math.lcm(getattr(self._network(), "multiple", 1), self.task.multiple)
+        # No mirror image of a picture is blurred as the picture is.
+        beyond = not reach
+        size, side = (height, width), self.config.tile
+        return Tiling(size, side, margin(reach), multiple, pages, beyond)
 
     @cached_property
     def shown(self) -> Window | None:
         """What snapshots show of the picture; None for all of it."""
         if self._tiling is None:
             return None
-        return middle(self._tiling.size, SHOWN, self._tiling.pages)
+        return middle(self._tiling.size, SHOWN, self.task.multiple, self._tiling.pages)
 
     def _final(self, course: Course) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         rule = course.stopping
         if rule is not None and rule.best is not None:
-            return self._pixels_of(rule.best), None
+            return self._pixels_of(self.task.cut(rule.best)), None
         estimate, spread = course.fit.estimate_and_spread()
         pixels = self._with_mean(self._pixels_of(estimate))
         if spread is None:
             return pixels, None
-        parts = (to_array(self.task.cut(part)) for part in (spread, estimate))
-        return pixels, self.span.spread_from_fit(*parts)
+        return pixels, self.span.spread_from_fit(to_array(spread), to_array(estimate))
 
     def _with_mean(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Give a restoration each channel's mean, of which noise over many pixels leaves no doubt.
@@ -411,7 +414,9 @@ class Restoration:
         else:
             operator = Mask(torch.from_numpy(~self.missing).to(y)[None, None])
             supervision = supervisions.Measured(supervision, operator)
-        return Fit(engine, supervision, plan, settings, operator, fresh, self._tiling)
+        return Fit(
+            engine, supervision, plan, settings, operator, fresh, self._tiling, self.task.cut
+        )
 
     def _network(self, restart: int = 0) -> nn.Module:
         c, channels = self.config, self.channels
@@ -472,7 +477,7 @@ class Restoration:
     def _record(self, step: Step, loss: float, seconds: float) -> Record:
         score = None
         if self._scoring is not None and not step.apart:
-            pixels = self._pixels_of(step.output, step.window)
+            pixels = self._pixels_of(self.task.cut(step.output), step.window)
             score = self._scoring.psnr(pixels, step.window)
         return Record(
             step.index,
@@ -485,11 +490,11 @@ class Restoration:
         )
 
     def _pixels_of(self, image: Tensor, window: Window | None = None) -> NDArray[np.float32]:
-        """Turn a (1, C, H, W) tensor of the fit into an (H, W, C) array in the image's values.
+        """Turn a cut (1, C, H, W) tensor of the fit into an (H, W, C) array in the image's values.
 
         It shows a window of the image; None: all of it.
         """
-        finished = self.task.finished(image, self._observation)
+        finished = self.task.finished(image, self._observation, window)
         pixels = self.span.from_fit(to_array(finished))
         if self._keeps_known:
             assert self.missing is not None, "or none would be known"

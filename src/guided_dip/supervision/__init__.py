@@ -17,7 +17,7 @@ CVPR 2021).
 
 from guided_dip.supervision.around import Ahead, Measured
 from guided_dip.supervision.from_z import FromZ, clean_guides, observation, observation_guides
-from guided_dip.supervision.pairs import Once, Pair, Supervision
+from guided_dip.supervision.pairs import Once, Pair, Supervision, cut
 from guided_dip.supervision.recorrupted import Filter, Grain, RecorruptedGuides
 from guided_dip.supervision.smaller import SmallerGuides
 
@@ -33,6 +33,7 @@ __all__ = [
     "SmallerGuides",
     "Supervision",
     "clean_guides",
+    "cut",
     "observation",
     "observation_guides",
 ]

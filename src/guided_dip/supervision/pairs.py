@@ -14,8 +14,8 @@ class Pair(NamedTuple):
     """One step's input of the network and target of its output, both (1, C, H, W).
 
     They show the part of the image that `window` cuts out, rows and columns; None for all of it.
-    Where there is a `weight`, (1, 1 or C, H, W), the measured output and the target are compared
-    after both have been multiplied by it. What is `apart` shows no part of the image.
+    Where there is a `weight`, (1, 1 or C, H, W), the measured output is multiplied by it before it
+    is compared with the target. What is `apart` shows no part of the image.
     """
 
     input: Tensor

@@ -16,7 +16,6 @@ from guided_dip.errors import InputError
 from guided_dip.filling import shown
 from guided_dip.guidance import Plan
 from guided_dip.hiding import Hiding
-from guided_dip.operators import identity
 from guided_dip.supervision.pairs import Once, Pair, cut
 from guided_dip.tiling import Window
 
@@ -27,6 +26,15 @@ class Grain(Protocol):
     @property
     def reach(self) -> int:
         """Pixels that are lost."""
+        ...
+
+    @property
+    def multiple(self) -> int:
+        """What the rows and columns at which windows begin are multiples of."""
+        ...
+
+    def part(self, window: Window | None) -> Grain:
+        """Return that of a window of the image; None: of all of it."""
         ...
 
     def __call__(self, white: Tensor) -> Tensor:
@@ -48,17 +56,31 @@ class Filter:
     ----------
     reach : int
         Pixels that are lost at each side.
+    multiple : int
+        What windows begin at multiples of: they may begin anywhere.
     """
+
+    multiple = 1
 
     def __init__(self, kernel: Tensor, mixing: Tensor) -> None:
         self.reach = kernel.shape[-1] // 2
         self._kernel, self._mixing = kernel, mixing
+
+    def part(self, window: Window | None) -> Filter:
+        """Return itself: it is the same everywhere."""
+        del window
+        return self
 
     def __call__(self, white: Tensor) -> Tensor:
         """Filter (1, C, H, W) to (1, C, H - K + 1, W - K + 1)."""
         mixed = torch.einsum("ij,bjhw->bihw", self._mixing, white)
         each = self._kernel.expand(white.shape[1], 1, *self._kernel.shape)
         return F.conv2d(mixed, each, groups=white.shape[1])
+
+
+def _unchanged(measured: Tensor, window: Window | None) -> Tensor:
+    del window
+    return measured
 
 
 class RecorruptedGuides(Once):
@@ -82,7 +104,9 @@ class RecorruptedGuides(Once):
         Where pixels are missing: which of the others are hidden from the network at a step. Then
         `sigma` may be 0, for a measurement without noise.
     lift
-        Makes the network's input of a measurement.
+        Makes the network's input of a window of a measurement, None for all of it.
+    gain : (1, 1 or C, H, W), optional
+        By which the output is multiplied before it is compared, where no pixels are missing.
     show
         Makes it of a measurement and of what of it is not missing or hidden, (1, 1, H, W), 1 or 0:
         one channel more than the image has. None: the image filled in, and that mask.
@@ -100,7 +124,8 @@ class RecorruptedGuides(Once):
         share: Tensor | None = None,
         grain: Grain | None = None,
         hiding: Hiding | None = None,
-        lift: Callable[[Tensor], Tensor] = identity,
+        lift: Callable[[Tensor, Window | None], Tensor] = _unchanged,
+        gain: Tensor | None = None,
         show: Callable[[Tensor, Tensor], Tensor] | None = None,
         pages: int = 1,
     ) -> None:
@@ -109,7 +134,8 @@ class RecorruptedGuides(Once):
             raise InputError(f"recorrupted guides need a noise level above 0, not {sigma!r}")
         self._y, self._plan, self._sigma, self._seed = y, plan, sigma, seed
         self._share, self._grain, self._hiding, self._lift = share, grain, hiding, lift
-        self._pages = pages
+        self._pages, self._gain = pages, gain
+        self._multiple = 1 if grain is None else grain.multiple
         self._show = show or partial(shown, holes=hiding is not None and hiding.holes)
         # Larger holes are hidden in steps only: what is known around one is never too much.
         self.draws_differ = bool(sigma) or hiding is None or not hiding.holes
@@ -134,7 +160,8 @@ class RecorruptedGuides(Once):
         window = self._window(self._plan.stages[stage].patch, step)
         y = self._cut(self._y, window)
         eta = self._noise(y, window, "eta", step)
-        return Pair(self._lift(y + a * eta), y - eta / a, window)
+        weight = None if self._gain is None else self._cut(self._gain, window)
+        return Pair(self._lift(y + a * eta, window), y - eta / a, window, weight)
 
     def _hidden_pair(self, hiding: Hiding, stage: int, step: int) -> Pair:
         """Return a pair whose input lacks some of what its target has.
@@ -153,7 +180,7 @@ class RecorruptedGuides(Once):
             eta = self._noise(y, window, "eta", step)
             given, target = y + a * eta, y - kept * eta / a
         weight = weight / weight.mean().sqrt().clamp_min(1e-3)
-        return Pair(self._show(given, kept), target, window, weight)
+        return Pair(self._show(given, kept), target * weight, window, weight)
 
     def _noise(self, y: Tensor, window: Window | None, purpose: str, number: int) -> Tensor:
         """Draw noise such as there is in this part of the observation."""
@@ -162,7 +189,8 @@ class RecorruptedGuides(Once):
         else:
             margin = 2 * self._grain.reach
             wide = y.new_empty((*y.shape[:2], y.shape[2] + margin, y.shape[3] + margin))
-            eta = self._sigma * self._grain(seeds.normal(wide, self._seed, purpose, number))
+            white = seeds.normal(wide, self._seed, purpose, number)
+            eta = self._sigma * self._grain.part(window)(white)
         return eta if self._share is None else eta * self._cut(self._share, window)
 
     def _window(self, side: int | None, step: int) -> Window | None:
@@ -180,7 +208,8 @@ class RecorruptedGuides(Once):
             for axis, size in enumerate(page)
         )
         top, left = (
-            min(max(0, start), size - side) for start, size in zip((top, left), page, strict=True)
+            min(max(0, start), size - side) // self._multiple * self._multiple
+            for start, size in zip((top, left), page, strict=True)
         )
         if self._pages > 1:
             top += seeds.derive(self._seed, "page", step) % self._pages * page[0]
@@ -193,7 +222,8 @@ class RecorruptedGuides(Once):
         """
         if self._hiding is not None:
             return self._final_shown(self._hiding, stage, draw, window)
-        return self._lift(self._cut(self._y, window) + self._final_noise(stage, draw, window))
+        noisy = self._cut(self._y, window) + self._final_noise(stage, draw, window)
+        return self._lift(noisy, window)
 
     def _final_noise(self, stage: int, draw: int, window: Window | None) -> Tensor:
         if window is None:
@@ -220,5 +250,5 @@ class RecorruptedGuides(Once):
         reach = 0 if self._grain is None else self._grain.reach
         rows, columns = (slice(part.start - reach, part.stop + reach) for part in window)
         white = seeds.field(self._y, rows, columns, self._seed, "final", draw)
-        eta = self._sigma * (white if self._grain is None else self._grain(white))
+        eta = self._sigma * (white if self._grain is None else self._grain.part(window)(white))
         return eta if self._share is None else eta * self._cut(self._share, window)
