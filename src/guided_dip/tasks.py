@@ -146,6 +146,7 @@ class Task:
         grain: Grain | None = None,
         hiding: Hiding | None = None,
         pages: int = 1,
+        structure: Tensor | None = None,
     ) -> Supervision:
         """Return the supervision of a network that is shown the measurement.
 
@@ -155,7 +156,7 @@ class Task:
             The measurement.
         plan
             The stages.
-        sigma, seed, share, grain, hiding, pages
+        sigma, seed, share, grain, hiding, pages, structure
             As for `RecorruptedGuides`; noise too weak to be told from none counts as such.
         """
         if hiding is None:
@@ -174,6 +175,7 @@ class Task:
             show=self.show,
             pages=pages,
             gain=self.gain,
+            structure=structure,
         )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from guided_dip.cli.console import tell
 from guided_dip.cli.progress import progress
 from guided_dip.cli.stop import noted_signals
 
@@ -72,6 +73,12 @@ class Run:
             raise self._leave(cut) from None
 
     def _run(self, checkpoint: Checkpoint | None) -> Result:
+        coarse = self.restoration.coarse
+        if coarse is not None:
+            if not self.job.quiet:
+                tell("some holes are wide: first, what goes on across them")
+            with progress(coarse.fit.plan, quiet=self.job.quiet) as update:
+                self.restoration.look_across(update)
         plan, last = self.restoration.plan, time.monotonic()
         with progress(plan, quiet=self.job.quiet) as update, noted_signals() as stop:
 

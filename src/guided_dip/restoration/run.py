@@ -32,6 +32,7 @@ from guided_dip.residual import ResidualCheck, check_residual, explained_share
 from guided_dip.restoration.checkpoint import Checkpoint
 from guided_dip.restoration.course import SMALLER, Course
 from guided_dip.restoration.span import WHITE, Span, in_bands
+from guided_dip.restoration.structure import Coarse, coarse_of
 from guided_dip.result import Record, Result, Scores, Scoring
 from guided_dip.sizing import margin
 from guided_dip.stopping import make_stopping
@@ -338,14 +339,18 @@ class Restoration:
             return 0.0, 0.0
         with self.at_work():
             taken = {patch: self._step_time(stage) for patch, stage in kinds.items()}
-            draw, glance = self._draw_times(self._fit())
+            draw, glance = self._draw_times(self._fit(structure=False))
         step = sum(taken[stage.patch] * stage.steps for stage in self.plan) / self.plan.steps
         varied = self.config.supervision == "recorrupted-guides" or self.config.flips_and_turns
         final, shown = (self.config.final_draws, SNAPSHOT_DRAWS) if varied else (1, 1)
         if self.plan.restarts > 1:
             step += draw * final * self.plan.restarts / self.plan.steps
             final = 0
-        return step, glance * SNAPSHOTS * shown + draw * final
+        first = 0.0
+        if self.coarse is not None:
+            each, first = self.coarse.fit.pace()
+            first += each * self.coarse.fit.plan.steps
+        return step, first + glance * SNAPSHOTS * shown + draw * final
 
     def _draw_times(self, fit: Fit) -> tuple[float, float]:
         """Time a throw-away output; seconds of one, and of what a snapshot shows of one."""
@@ -370,7 +375,8 @@ class Restoration:
         steps
             Of the fit.
         """
-        return self._fit(replace(self.plan, stages=(replace(stage, steps=steps),), restarts=1))
+        plan = replace(self.plan, stages=(replace(stage, steps=steps),), restarts=1)
+        return self._fit(plan, structure=False)
 
     def _step_time(self, stage: Stage) -> float:
         """Time some throw-away steps of a stage; seconds a step."""
@@ -390,7 +396,31 @@ class Restoration:
         pixels = self.span.observation(self.pixels, seed)
         return to_tensor(pixels, torch.device(self.config.device))
 
-    def _fit(self, plan: Plan | None = None) -> Fit:
+    @cached_property
+    def coarse(self) -> Coarse | None:
+        """The picture made smaller, to look at first; None without wide holes."""
+        guided = self.config.supervision == "recorrupted-guides"
+        if self.missing is None or self.config.pages > 1 or not guided:
+            return None
+        y = self._observation
+        return coarse_of(y, torch.from_numpy(~self.missing).to(y)[None, None], self.config)
+
+    def look_across(self, on_step: Callable[[Record], None] | None = None) -> None:
+        """Look at what goes on across wide holes, which a run does first if it has not been done.
+
+        Parameters
+        ----------
+        on_step
+            Called with the record of each step of that.
+        """
+        self._structure = None if self.coarse is None else self.coarse.look(on_step)
+
+    @cached_property
+    def _structure(self) -> Tensor | None:
+        """What goes on across wide holes, in the fit's values; None without any."""
+        return None if self.coarse is None else self.coarse.look()
+
+    def _fit(self, plan: Plan | None = None, *, structure: bool = True) -> Fit:
         c = self.config
         plan = self.plan if plan is None else plan
         device, y = torch.device(c.device), self._observation
@@ -399,7 +429,7 @@ class Restoration:
         )
         known = c.backbone in backbones.BACKBONES
         engine = Engine(self._network(), device, c.precision, replayable=known)
-        supervision = self._supervision(y, plan)
+        supervision = self._supervision(y, plan, self._structure if structure else None)
         if device.type == "cuda":
             supervision = supervisions.Ahead(supervision, plan)
 
@@ -429,7 +459,9 @@ class Restoration:
                 c.backbone, channels, in_channels=in_channels, options=c.backbone_options
             )
 
-    def _supervision(self, y: Tensor, plan: Plan) -> supervisions.Supervision:
+    def _supervision(
+        self, y: Tensor, plan: Plan, structure: Tensor | None
+    ) -> supervisions.Supervision:
         c = self.config
         if c.supervision == "recorrupted-guides":
             local, grain = self.span.local_share(self.pixels), self.span.grain
@@ -450,6 +482,7 @@ class Restoration:
                 grain=correlate,
                 hiding=hiding,
                 pages=c.pages,
+                structure=structure,
             )
         z = self._z(self.task.lift(y))
         fixed: dict[str, Any] = {"jitter": c.jitter or 0.0, "seed": c.seed}

@@ -112,6 +112,9 @@ class RecorruptedGuides(Once):
         one channel more than the image has. None: the image filled in, and that mask.
     pages
         How many pages of a stack lie below one another in the observation: a square is of one.
+    structure : (1, C, H, W), optional
+        A picture without detail, of which missing pixels are filled in, as smoothly as its
+        differences from known ones allow; 0 everywhere if there is none.
     """
 
     def __init__(
@@ -128,15 +131,18 @@ class RecorruptedGuides(Once):
         gain: Tensor | None = None,
         show: Callable[[Tensor, Tensor], Tensor] | None = None,
         pages: int = 1,
+        structure: Tensor | None = None,
     ) -> None:
         noisy = math.isfinite(sigma) and sigma > 0
         if not noisy and (hiding is None or sigma != 0):
             raise InputError(f"recorrupted guides need a noise level above 0, not {sigma!r}")
         self._y, self._plan, self._sigma, self._seed = y, plan, sigma, seed
         self._share, self._grain, self._hiding, self._lift = share, grain, hiding, lift
-        self._pages, self._gain = pages, gain
+        self._pages, self._gain, self._structure = pages, gain, structure
         self._multiple = 1 if grain is None else grain.multiple
-        self._show = show or partial(shown, holes=hiding is not None and hiding.holes)
+        # What a picture without detail lacks beside a hole says nothing of what lies in it.
+        smooth = hiding is not None and hiding.holes and structure is None
+        self._show = show or partial(shown, holes=smooth)
         # Larger holes are hidden in steps only: what is known around one is never too much.
         self.draws_differ = bool(sigma) or hiding is None or not hiding.holes
         self._only_squares = all(stage.patch is not None for stage in plan)
@@ -180,7 +186,7 @@ class RecorruptedGuides(Once):
             eta = self._noise(y, window, "eta", step)
             given, target = y + a * eta, y - kept * eta / a
         weight = weight / weight.mean().sqrt().clamp_min(1e-3)
-        return Pair(self._show(given, kept), target * weight, window, weight)
+        return Pair(self._filled(given, kept, window), target * weight, window, weight)
 
     def _noise(self, y: Tensor, window: Window | None, purpose: str, number: int) -> Tensor:
         """Draw noise such as there is in this part of the observation."""
@@ -239,11 +245,20 @@ class RecorruptedGuides(Once):
         """
         y, known = self._cut(self._y, window), self._cut(hiding.known, window)
         if self._sigma:
-            return self._show(y + self._final_noise(stage, draw, window), known)
+            return self._filled(y + self._final_noise(stage, draw, window), known, window)
         if hiding.holes:
-            return self._show(y, known)
+            return self._filled(y, known, window)
         hidden = self._plan.stages[stage].hidden or 0.0
-        return self._show(y, known * hiding.scattered(hidden, draw, window))
+        return self._filled(y, known * hiding.scattered(hidden, draw, window), window)
+
+    def _filled(self, measured: Tensor, kept: Tensor, window: Window | None) -> Tensor:
+        """Return what the network is shown of a measurement."""
+        if self._structure is None:
+            return self._show(measured, kept)
+        structure = self._cut(self._structure, window)
+        image = self._show(measured - structure, kept)
+        channels = structure.shape[1]
+        return torch.cat([image[:, :channels] + structure, image[:, channels:]], 1)
 
     def _field(self, window: Window, draw: int) -> Tensor:
         """Draw a window's noise, the same at a pixel in every window."""

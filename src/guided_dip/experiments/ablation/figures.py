@@ -194,8 +194,8 @@ def _draw_curves(
     if len(levels) <= BESIDE:
         axes.legend(fontsize=6.5, frameon=False, loc="lower right")
     else:
-        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 3}
-        axes.legend(fontsize=6.5, frameon=False, **below)
+        place = (0.5, -0.2)
+        axes.legend(fontsize=6.5, frameon=False, loc="upper center", bbox_to_anchor=place, ncols=3)
 
 
 def _leave_out_the_start(
