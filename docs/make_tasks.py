@@ -75,6 +75,22 @@ def inpaint(folder: Path) -> str:
     return said
 
 
+def hole(folder: Path) -> str:
+    """Cut wide holes into a picture."""
+    clean = crop("coffee", 60, 180)
+    mask = Image.new("L", (SIDE, SIDE))
+    draw = ImageDraw.Draw(mask)
+    draw.ellipse((150, 56, 206, 112), fill=255)
+    draw.rectangle((30, 0, 58, 255), fill=255)
+    mask.save(folder / "mask.png")
+    Image.fromarray(clean).save(folder / "clean.png")
+    damaged = np.where((np.asarray(mask) > 127)[..., None], 255, clean).astype(np.uint8)
+    Image.fromarray(damaged).save(folder / "torn.png")
+    restored, said = restore("torn.png", "--mask", "mask.png", folder=folder)
+    side_by_side("hole", damaged, restored, clean)
+    return said
+
+
 def half(folder: Path) -> str:
     """Leave out half of the pixels."""
     clean = crop("coffee", 60, 180)
@@ -144,7 +160,7 @@ def gain(folder: Path) -> str:
 
 if __name__ == "__main__":
     wanted = sys.argv[1:]
-    for make in (inpaint, half, super_resolve, deblur, dejpeg, gain):
+    for make in (inpaint, hole, half, super_resolve, deblur, dejpeg, gain):
         if not wanted or make.__name__ in wanted:
             with tempfile.TemporaryDirectory() as place:
                 print(f"{make.__name__}: {make(Path(place))}", flush=True)

@@ -14,6 +14,9 @@ from torch.nn import functional as F
 
 from guided_dip.operators import solved
 
+# Pixels a side of a square that a wide hole has room for, and of the rim around such squares that
+# belongs to it.
+WIDE, RIM = 21, 4
 RELAXED = 2  # times each missing pixel becomes the mean of its neighbours
 BENDINGS = 20  # rounds of conjugate gradients
 
@@ -66,6 +69,29 @@ def bent(image: Tensor, known: Tensor) -> Tensor:
         return missing * _laplacian(_laplacian(image))
 
     return solved(bending, -bending(whole), whole, BENDINGS)
+
+
+def wide_part(missing: Tensor) -> Tensor:
+    """Return the wide holes of a mask, without the narrow ones.
+
+    Parameters
+    ----------
+    missing : (1, 1, H, W)
+        1 where a pixel is missing, else 0.
+
+    Returns
+    -------
+    (1, 1, H, W)
+        1 in the wide holes, else 0.
+    """
+    middles = 1 - _largest_around(1 - missing, WIDE)
+    return missing * _largest_around(middles, WIDE + 2 * RIM)
+
+
+def _largest_around(image: Tensor, side: int) -> Tensor:
+    """Return the largest value in a square around each pixel."""
+    rows = F.max_pool2d(image, (side, 1), 1, (side // 2, 0))
+    return F.max_pool2d(rows, (1, side), 1, (0, side // 2))
 
 
 def _halved(values: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,21 +13,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
 from guided_dip.config import Config, make_config
 from guided_dip.engine import to_array, to_tensor
+from guided_dip.filling import wide_part
 from guided_dip.restoration.known import Known
 from guided_dip.result import Record
 
 if TYPE_CHECKING:
     from guided_dip.restoration.run import Restoration
 
-WIDE = 10.0  # pixels from a missing one to the nearest known one, in a wide hole
 PIXELS = 20_000  # of the picture made smaller, at most
 ENOUGH = 0.5  # known share of a smaller pixel that counts as known
 # Width and steps of the network that looks across, by effort. With 32 and 600 a hole of 50 x 80
@@ -81,10 +78,9 @@ def coarse_of(image: Tensor, known: Tensor, config: Config) -> Coarse | None:
     """
     from guided_dip.restoration.prepare import prepare  # which prepares what asks for this
 
-    missing: NDArray[np.bool_] = to_array(known)[..., 0] == 0
-    if ndimage.distance_transform_edt(missing).max() <= WIDE:
+    if not wide_part(1 - known).any():
         return None
-    factor = max(1, math.ceil(math.sqrt(missing.size / PIXELS)))
+    factor = max(1, math.ceil(math.sqrt(known.numel() / PIXELS)))
     share = _smaller(known, factor)
     holes = to_array(share)[..., 0] < ENOUGH
     if not holes.any() or holes.all():

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from guided_dip import seeds
 from guided_dip.errors import InputError
-from guided_dip.filling import shown
+from guided_dip.filling import filled, shown, wide_part
 from guided_dip.guidance import Plan
 from guided_dip.hiding import Hiding
 from guided_dip.supervision.pairs import Once, Pair, cut
@@ -113,8 +113,8 @@ class RecorruptedGuides(Once):
     pages
         How many pages of a stack lie below one another in the observation: a square is of one.
     structure : (1, C, H, W), optional
-        A picture without detail, of which missing pixels are filled in, as smoothly as its
-        differences from known ones allow; 0 everywhere if there is none.
+        A picture without detail, of which wide holes are filled in, as smoothly as its differences
+        from known pixels allow.
     """
 
     def __init__(
@@ -140,9 +140,7 @@ class RecorruptedGuides(Once):
         self._share, self._grain, self._hiding, self._lift = share, grain, hiding, lift
         self._pages, self._gain, self._structure = pages, gain, structure
         self._multiple = 1 if grain is None else grain.multiple
-        # What a picture without detail lacks beside a hole says nothing of what lies in it.
-        smooth = hiding is not None and hiding.holes and structure is None
-        self._show = show or partial(shown, holes=smooth)
+        self._show = show or partial(shown, holes=hiding is not None and hiding.holes)
         # Larger holes are hidden in steps only: what is known around one is never too much.
         self.draws_differ = bool(sigma) or hiding is None or not hiding.holes
         self._only_squares = all(stage.patch is not None for stage in plan)
@@ -253,12 +251,15 @@ class RecorruptedGuides(Once):
 
     def _filled(self, measured: Tensor, kept: Tensor, window: Window | None) -> Tensor:
         """Return what the network is shown of a measurement."""
+        image = self._show(measured, kept)
         if self._structure is None:
-            return self._show(measured, kept)
-        structure = self._cut(self._structure, window)
-        image = self._show(measured - structure, kept)
+            return image
+        # What a picture without detail lacks beside a hole says nothing of what lies in it: so its
+        # differences are not bent like metal, which would go on with them.
+        structure, wide = self._cut(self._structure, window), wide_part(1 - kept)
+        inside = structure + filled(measured - structure, kept)
         channels = structure.shape[1]
-        return torch.cat([image[:, :channels] + structure, image[:, channels:]], 1)
+        return torch.cat([torch.lerp(image[:, :channels], inside, wide), image[:, channels:]], 1)
 
     def _field(self, window: Window, draw: int) -> Tensor:
         """Draw a window's noise, the same at a pixel in every window."""
