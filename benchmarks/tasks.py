@@ -248,12 +248,13 @@ def columns_of(found: dict[str, dict[str, Record]]) -> dict[str, dict[str, float
                 # The restoration is one output more than the steps have.
                 picture: record["psnr"] + max(0, record["best_step"] - record["whole"])
                 for picture, record in found[name].items()
+                if "best_step" in record
             }
     return columns
 
 
 def table(records: list[Record]) -> str:
-    """Lay the benchmarks out as Markdown, a row a picture, and the mean over those of all."""
+    """Lay the benchmarks out as Markdown, a row a picture, and the means of full columns."""
     benchmarks: dict[tuple[str, str], dict[str, dict[str, Record]]] = defaultdict(dict)
     for record in records:
         methods = benchmarks[record["task"], record["option"]]
@@ -269,11 +270,11 @@ def table(records: list[Record]) -> str:
                 f"{column[picture]:.2f}" if picture in column else "" for column in columns.values()
             )
             rows.append(f"| {picture} | " + " | ".join(cells) + " |")
-        shared = [p for p in pictures if all(p in column for column in columns.values())]
-        if shared:
-            means = (np.mean([column[p] for p in shared]) for column in columns.values())
-            told = " | ".join(f"**{mean:.2f}**" for mean in means)
-            rows.append(f"| **mean of {len(shared)}** | {told} |")
+        means = (
+            f"**{np.mean(list(column.values())):.2f}**" if len(column) == len(pictures) else ""
+            for column in columns.values()
+        )
+        rows.append(f"| **mean of {len(pictures)}** | {' | '.join(means)} |")
         parts.append("\n".join(rows))
     return "\n\n".join(parts)
 
