@@ -1,11 +1,15 @@
 """Shared by all tests: one thread each, so that parallel test processes do not fight for cores."""
 
+import signal
+
 import pytest
 import torch
 from hypothesis import settings
 
 settings.register_profile("project", deadline=None)
 settings.load_profile("project")
+# Where a shell has them run in the background they would be deaf to what some of them send.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")

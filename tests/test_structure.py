@@ -1,5 +1,7 @@
 """Wide holes: what goes on across them is found in the picture made smaller."""
 
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from guided_dip.filling import WIDE, bent, filled, wide_part
 from guided_dip.guidance import make_plan
 from guided_dip.hiding import Hiding
 from guided_dip.images import Picture, read, write
-from guided_dip.restoration import Known, prepare, restore, structure
+from guided_dip.restoration import Known, Restoration, prepare, restore, structure
 from guided_dip.supervision import RecorruptedGuides
 
 TINY = {"backbone_options": {"width": 4, "scales": 2}, "steps": 4, "threads": 1}
@@ -153,6 +155,28 @@ def test_its_time_counts_where_time_is_short(little, monkeypatch):
     monkeypatch.setattr(one.coarse.fit.__class__, "_draw_times", lambda *_: (0.0, 0.0))
     assert one.pace() == (1.0, 4.0)
     assert "_structure" not in vars(one)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_is_cut_before_the_first_step_leaves_nothing(
+    little, tmp_path, monkeypatch, capsys, number
+):
+    monkeypatch.chdir(tmp_path)
+    write("in.png", Picture(np.uint8(stripes() * 255)))
+    write("mask.png", Picture(np.uint8(hole() * 255)))
+    taken = Restoration.take
+
+    def interrupted(self, course, step):
+        if self.config.supervision == "observation":
+            signal.raise_signal(number)
+        return taken(self, course, step)
+
+    monkeypatch.setattr(Restoration, "take", interrupted)
+    small = ["--steps", "4", "--set", "backbone_options={width: 4, scales: 2}"]
+    arguments = ["--mask", "mask.png", "-o", "out.png", "--run-dir", "run", *small]
+    assert command(["restore", "in.png", *arguments]) == 128 + number
+    assert "interrupted before its first step, so nothing is kept" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.png", "mask.png"]
 
 
 def test_the_command_says_what_it_does_first(little, tmp_path, monkeypatch, capsys):

@@ -73,12 +73,7 @@ class Run:
             raise self._leave(cut) from None
 
     def _run(self, checkpoint: Checkpoint | None) -> Result:
-        coarse = self.restoration.coarse
-        if coarse is not None:
-            if not self.job.quiet:
-                tell("some holes are wide: first, what goes on across them")
-            with progress(coarse.fit.plan, quiet=self.job.quiet) as update:
-                self.restoration.look_across(update)
+        self._look_across()
         plan, last = self.restoration.plan, time.monotonic()
         with progress(plan, quiet=self.job.quiet) as update, noted_signals() as stop:
 
@@ -94,6 +89,26 @@ class Run:
                     raise _CutError(record, stop.signal)
 
             return self.restoration.run(on_step, resume=checkpoint)
+
+    def _look_across(self) -> None:
+        """Look at what goes on across wide holes, if there are any."""
+        from guided_dip.errors import InterruptionError
+
+        coarse = self.restoration.coarse
+        if coarse is None:
+            return
+        if not self.job.quiet:
+            tell("some holes are wide: first, what goes on across them")
+        with progress(coarse.fit.plan, quiet=self.job.quiet) as update, noted_signals() as stop:
+
+            def on_step(record: Record) -> None:
+                update(record)
+                if stop.signal is not None:
+                    raise InterruptionError(
+                        "interrupted before its first step, so nothing is kept", stop.signal
+                    )
+
+            self.restoration.look_across(on_step)
 
     def _leave(self, cut: _CutError) -> Exception:
         """Write the checkpoint and the current estimate, and say how to go on."""
