@@ -702,9 +702,11 @@ def test_the_foretold_time_knows_squares_from_the_whole():
     image = noisy((64, 64, 3), dtype=np.float32)
     options = TINY | {"noise": "gaussian:25", "count": 2, "patch_guides": 1, "steps": 200}
     options["backbone_options"] = {"width": 24, "scales": 2}
-    few, many = (
-        prepare(image, make_config(options | {"patch": side})).pace()[0] for side in (64, 16)
-    )
+    paces = [
+        [prepare(image, make_config(options | {"patch": side})).pace()[0] for side in (64, 16)]
+        for _ in range(5)
+    ]
+    few, many = np.min(paces, axis=0)  # a busy machine takes longer, none takes less
     assert many < few
 
 
