@@ -226,10 +226,11 @@ def run(task: str, option: str, path: Path, method: str) -> Iterator[Record]:
     }
 
 
-def load() -> list[Record]:
-    """Return what is recorded."""
+def load(*benchmark: str) -> list[Record]:
+    """Return what is recorded, of a task and its option if they are given."""
     lines = RECORDS.read_text().splitlines() if RECORDS.exists() else []
-    return [json.loads(line) for line in lines]
+    records = [json.loads(line) for line in lines]
+    return [r for r in records if not benchmark or (r["task"], r["option"]) == benchmark]
 
 
 def columns_of(found: dict[str, dict[str, Record]]) -> dict[str, dict[str, float]]:
@@ -299,7 +300,7 @@ def main() -> None:
     if given.table or not given.pictures:
         print(table(load()) or "nothing is recorded")
         return
-    mine = [r for r in load() if (r["task"], r["option"]) == (given.task, given.option)]
+    mine = load(given.task, given.option)
     done = {(r["picture"], r["method"]) for r in mine}
     simple = {r["picture"] for r in mine if "seconds" not in r}
     for path in pictures_in(given.pictures):
@@ -311,8 +312,7 @@ def main() -> None:
                 print(json.dumps(record), file=sys.stderr, flush=True)
                 with RECORDS.open("a") as file:
                     file.write(json.dumps(record) + "\n")
-    mine = [r for r in load() if (r["task"], r["option"]) == (given.task, given.option)]
-    print(table(mine))
+    print(table(load(given.task, given.option)))
 
 
 if __name__ == "__main__":

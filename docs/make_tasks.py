@@ -55,6 +55,18 @@ def side_by_side(name: str, *pictures: Pixels) -> None:
     sheet.save(FOLDER / f"{name}.png", optimize=True)
 
 
+def filled_in(name: str, folder: Path, clean: Pixels, mask: Image.Image, value: int) -> str:
+    """Put a value where a mask is white, have that filled in, and draw both."""
+    mask.save(folder / "mask.png")
+    Image.fromarray(clean).save(folder / "clean.png")
+    missing = np.asarray(mask) > 127
+    damaged = np.where(missing[..., None], value, clean).astype(np.uint8)
+    Image.fromarray(damaged).save(folder / "damaged.png")
+    restored, said = restore("damaged.png", "--mask", "mask.png", folder=folder)
+    side_by_side(name, damaged, restored, clean)
+    return said
+
+
 def inpaint(folder: Path) -> str:
     """Write letters, a scratch and a spot on a picture."""
     clean = crop("astronaut", 0, 96)
@@ -65,14 +77,7 @@ def inpaint(folder: Path) -> str:
         draw.text((10 + 30 * (line % 2), top), "words across a picture", fill=255, font=font)
     draw.line((0, 40, 255, 214), fill=255, width=3)
     draw.ellipse((196, 150, 216, 170), fill=255)
-    mask.save(folder / "mask.png")
-    Image.fromarray(clean).save(folder / "clean.png")
-    missing = np.asarray(mask) > 127
-    damaged = np.where(missing[..., None], 255, clean).astype(np.uint8)
-    Image.fromarray(damaged).save(folder / "scratched.png")
-    restored, said = restore("scratched.png", "--mask", "mask.png", folder=folder)
-    side_by_side("inpaint", damaged, restored, clean)
-    return said
+    return filled_in("inpaint", folder, clean, mask, 255)
 
 
 def hole(folder: Path) -> str:
@@ -82,26 +87,14 @@ def hole(folder: Path) -> str:
     draw = ImageDraw.Draw(mask)
     draw.ellipse((150, 56, 206, 112), fill=255)
     draw.rectangle((30, 0, 58, 255), fill=255)
-    mask.save(folder / "mask.png")
-    Image.fromarray(clean).save(folder / "clean.png")
-    damaged = np.where((np.asarray(mask) > 127)[..., None], 255, clean).astype(np.uint8)
-    Image.fromarray(damaged).save(folder / "torn.png")
-    restored, said = restore("torn.png", "--mask", "mask.png", folder=folder)
-    side_by_side("hole", damaged, restored, clean)
-    return said
+    return filled_in("hole", folder, clean, mask, 255)
 
 
 def half(folder: Path) -> str:
     """Leave out half of the pixels."""
     clean = crop("coffee", 60, 180)
     missing = np.random.default_rng(0).random((SIDE, SIDE)) < 0.5
-    Image.fromarray(np.uint8(255 * missing)).save(folder / "mask.png")
-    Image.fromarray(clean).save(folder / "clean.png")
-    damaged = np.where(missing[..., None], 0, clean).astype(np.uint8)
-    Image.fromarray(damaged).save(folder / "half.png")
-    restored, said = restore("half.png", "--mask", "mask.png", folder=folder)
-    side_by_side("half", damaged, restored, clean)
-    return said
+    return filled_in("half", folder, clean, Image.fromarray(np.uint8(255 * missing)), 0)
 
 
 def super_resolve(folder: Path) -> str:

@@ -253,7 +253,14 @@ def _read(job: Job, config: Config) -> tuple[Picture, NDArray[Any] | None]:
     from guided_dip.images import check_stack_writable, check_writable, turned_back, upright
 
     most = job.most_pixels
-    picture = _opened(job.image, job.page, most, config)
+    picture = _opened(
+        job.image,
+        job.page,
+        most,
+        config.pages,
+        nan_as_missing=config.nan_as_missing,
+        turned=config.task != "dejpeg",
+    )
     if config.resize is not None:
         # Alpha is carried through untouched or not at all.
         picture = dataclasses.replace(picture.unmultiplied(), alpha=None)
@@ -285,7 +292,7 @@ def _read(job: Job, config: Config) -> tuple[Picture, NDArray[Any] | None]:
         )
     if job.clean is None:
         return picture, None
-    clean = _opened(job.clean, job.clean_page, most, config, nan_as_missing=False, turned=True)
+    clean = _opened(job.clean, job.clean_page, most, config.pages)
     wanted = _size(upright(picture)) if config.resize is not None else size
     if _size(clean) != wanted or clean.channels != picture.channels:
         width, height = wanted
@@ -297,15 +304,21 @@ def _read(job: Job, config: Config) -> tuple[Picture, NDArray[Any] | None]:
     return picture, pixels if job.region is None else job.region.of(pixels)
 
 
-def _opened(path: Path, page: int | None, most: int, config: Config, **how: bool) -> Picture:
+def _opened(
+    path: Path,
+    page: int | None,
+    most: int,
+    pages: int,
+    *,
+    nan_as_missing: bool = False,
+    turned: bool = True,
+) -> Picture:
     """Read a picture, or the pages that are to be restored together as one."""
     from guided_dip.images import read, read_stack
 
-    how = {"nan_as_missing": config.nan_as_missing, "turned": config.task != "dejpeg"} | how
-    if config.pages == 1:
-        return read(path, max_pixels=most, page=page, **how)
-    how.pop("turned")
-    return read_stack(path, config.pages, max_pixels=most, **how)
+    if pages > 1:
+        return read_stack(path, pages, max_pixels=most, nan_as_missing=nan_as_missing)
+    return read(path, max_pixels=most, page=page, nan_as_missing=nan_as_missing, turned=turned)
 
 
 def _result_size(picture: Picture, config: Config) -> tuple[int, int]:

@@ -64,8 +64,7 @@ def read(
     data, form = _bytes_of(path)
     with _told(path, form), _hushed():
         picture = formats.decoded(data, form, max_pixels, page)
-        picture = upright(picture) if turned else picture
-        return _finite(picture, nan_as_missing=nan_as_missing)
+        return _finite(upright(picture) if turned else picture, nan_as_missing=nan_as_missing)
 
 
 def read_stack(
