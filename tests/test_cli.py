@@ -616,7 +616,7 @@ def test_a_terminal_gets_a_bar(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "100")
-    with progress(PLAN, quiet=False) as update:
+    with progress(PLAN) as update:
         update(record(40, 2.0))
     out, err = capsys.readouterr()
     assert out == ""
@@ -624,12 +624,6 @@ def test_a_terminal_gets_a_bar(capsys, monkeypatch):
     assert "step 41/100" in err
     assert "loss 0.0123" in err
     assert "3 s left" in err
-
-
-def test_quiet_progress_shows_nothing(capsys):
-    with progress(PLAN, quiet=True) as update:
-        update(record(40, 100.0))
-    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from PIL import Image
 from skimage import data
 
 from guided_dip.cli import run as command
-from guided_dip.cli.beside import kernel_of, task_of
 from guided_dip.images import Picture, Resolution, read, to_float, write
+from guided_dip.jobs.beside import kernel_of, task_of
 from guided_dip.jpeg import USUAL_LUMA, Tables
 from guided_dip.metrics import psnr
 

@@ -17,24 +17,20 @@ EVERY = 10.0  # seconds between lines
 
 
 @contextmanager
-def progress(plan: Plan, *, quiet: bool) -> Iterator[Callable[[Record], None]]:
+def progress(plan: Plan) -> Iterator[Callable[[Record], None]]:
     """Show how a run goes.
 
     Parameters
     ----------
     plan
         What it is going to do.
-    quiet
-        Show nothing.
 
     Yields
     ------
     Callable
         To be called with each record.
     """
-    if quiet:
-        yield lambda _: None
-    elif sys.stderr.isatty():
+    if sys.stderr.isatty():
         with _bar(plan) as update:
             yield update
     else:

@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from guided_dip.cli.beside import kernel_of, task_of
-from guided_dip.cli.job import Job, carry_out
+from guided_dip.cli.job import carry_out
 from guided_dip.cli.settings import make_settings
+from guided_dip.jobs.beside import kernel_of, task_of
+from guided_dip.jobs.job import Job
 from guided_dip.region import parse_region
 
 
@@ -201,6 +202,8 @@ def restore(
         "nan_as_missing": nan_as_missing or None,
         "max_memory": max_memory,
     }
+    from guided_dip.jobs.pages import page_count
+
     pages = 1 if page is not None else page_count(image, resume)
     if joint and resume is None:
         _check_joint(image, page, pages)
@@ -235,16 +238,9 @@ def restore(
         checkpoint_every=checkpoint_every,
         time_budget=time_budget,
         overwrite=overwrite,
-        quiet=quiet,
-        as_json=as_json,
     )
     together = settings is not None and settings.pages > 1
-    if pages > 1 and not together:
-        from guided_dip.cli.stack import carry_out_stack
-
-        carry_out_stack(job, settings, pages)
-    else:
-        carry_out(job, settings)
+    carry_out(job, settings, pages=1 if together else pages, quiet=quiet, as_json=as_json)
 
 
 def _check_joint(image: Path, page: int | None, pages: int) -> None:
@@ -255,28 +251,6 @@ def _check_joint(image: Path, page: int | None, pages: int) -> None:
         raise InputError(f"--joint: is for all pages, not for page {page}; leave one of them out")
     if pages == 1 and image.is_file():
         raise InputError(f"--joint: {image} has one page; leave it out")
-
-
-def page_count(image: Path, resume: Path | None) -> int:
-    """Count the pages that are to be restored: one of what is no TIFF file, or is not there.
-
-    Parameters
-    ----------
-    image
-        The picture's file.
-    resume
-        What goes on, which may be one page's run.
-    """
-    try:
-        if not image.is_file():
-            return 1
-    except OSError:  # such as a name that is too long: reading it says so
-        return 1
-    from guided_dip.cli.stack import STACK
-    from guided_dip.images import count_pages
-
-    alone = resume is not None and not (resume / STACK).is_file()
-    return 1 if alone else count_pages(image)
 
 
 def _check_alone(options: dict[str, Any]) -> None:

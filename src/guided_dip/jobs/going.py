@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from guided_dip.cli.console import tell
-from guided_dip.cli.progress import progress
-from guided_dip.cli.stop import noted_signals
+from guided_dip.jobs.stop import noted_signals
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from guided_dip.cli.job import Job
     from guided_dip.images import Picture
+    from guided_dip.jobs.job import Job
+    from guided_dip.jobs.watcher import Watcher
     from guided_dip.restoration import Checkpoint, Known, Restoration
     from guided_dip.result import Record, Result
     from guided_dip.runs import Begun, RunWriter
@@ -37,6 +36,8 @@ class Run:
     ----------
     job, restoration, picture, begun, known
         What is to be done.
+    watcher
+        Who sees how it goes.
     writer
         Fills the run folder, if there is one.
     """
@@ -46,6 +47,7 @@ class Run:
     picture: Picture
     begun: Begun
     known: Known
+    watcher: Watcher
     writer: RunWriter | None = None
 
     def restored(self, pixels: NDArray[Any]) -> Picture:
@@ -75,7 +77,7 @@ class Run:
     def _run(self, checkpoint: Checkpoint | None) -> Result:
         self._look_across()
         plan, last = self.restoration.plan, time.monotonic()
-        with progress(plan, quiet=self.job.quiet) as update, noted_signals() as stop:
+        with self.watcher.progress(plan) as update, noted_signals() as stop:
 
             def on_step(record: Record) -> None:
                 nonlocal last
@@ -97,9 +99,8 @@ class Run:
         coarse = self.restoration.coarse
         if coarse is None:
             return
-        if not self.job.quiet:
-            tell("some holes are wide: first, what goes on across them")
-        with progress(coarse.fit.plan, quiet=self.job.quiet) as update, noted_signals() as stop:
+        self.watcher.remark("some holes are wide: first, what goes on across them")
+        with self.watcher.progress(coarse.fit.plan) as update, noted_signals() as stop:
 
             def on_step(record: Record) -> None:
                 update(record)

@@ -12,8 +12,9 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from guided_dip.cli.console import duration, give, notes, tell
-from guided_dip.cli.job import Job, carried_out, check_paths
+from guided_dip.jobs.carry_out import restore_file
+from guided_dip.jobs.job import Job, check_paths
+from guided_dip.jobs.watcher import SILENT, Watcher
 from guided_dip.region import parse_region
 
 if TYPE_CHECKING:
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 STACK = "stack.json"
 
 
-def carry_out_stack(job: Job, config: Config | None, pages: int) -> None:
+def restore_pages(
+    job: Job, config: Config | None, pages: int, watcher: Watcher = SILENT
+) -> list[Summary]:
     """Restore every page of a file.
 
     Parameters
@@ -34,6 +37,13 @@ def carry_out_stack(job: Job, config: Config | None, pages: int) -> None:
         Settings; None if the stack that goes on has them.
     pages
         How many there are.
+    watcher
+        Who sees how it goes.
+
+    Returns
+    -------
+    list of Summary
+        What came of each page.
 
     Raises
     ------
@@ -55,15 +65,13 @@ def carry_out_stack(job: Job, config: Config | None, pages: int) -> None:
         _begin(job, config, folder, pages)
     else:
         config, job = _begun(job, folder)
-    with notes(quiet=job.quiet):
-        summaries = [_page(job, config, folder, page, pages) for page in range(pages)]
-        if job.output is not None:
-            restored = [read(restored_files(_place(folder, page))[0]) for page in range(pages)]
-            write_stack(job.output, restored, like=job.image, overwrite=job.overwrite)
-    kept = job.run_dir is not None or job.resume is not None
-    if not kept:
+    summaries = [_page(job, config, folder, page, pages, watcher) for page in range(pages)]
+    if job.output is not None:
+        restored = [read(restored_files(_place(folder, page))[0]) for page in range(pages)]
+        write_stack(job.output, restored, like=job.image, overwrite=job.overwrite)
+    if job.run_dir is None and job.resume is None:
         shutil.rmtree(folder, ignore_errors=True)
-    _conclude(job, folder if kept else None, summaries)
+    return summaries
 
 
 def _folder(job: Job) -> Path:
@@ -84,9 +92,9 @@ def _place(folder: Path, page: int) -> Path:
 
 def _begin(job: Job, config: Config, folder: Path, pages: int) -> None:
     """Make the folder, with what goes for all pages."""
-    from guided_dip.cli.beside import read_known
     from guided_dip.errors import InputError, RunError
     from guided_dip.files import write_whole
+    from guided_dip.jobs.beside import read_known
     from guided_dip.runs import Source, keep_known
 
     check_paths(dataclasses.replace(job, run_dir=None, output=job.output or folder))
@@ -145,7 +153,9 @@ def _begun(job: Job, folder: Path) -> tuple[Config, Job]:
     )
 
 
-def _page(job: Job, config: Config, folder: Path, page: int, pages: int) -> Summary:
+def _page(
+    job: Job, config: Config, folder: Path, page: int, pages: int, watcher: Watcher
+) -> Summary:
     """Restore a page, or go on with it, or find it done."""
     from guided_dip.errors import InterruptionError
     from guided_dip.runs import load_run
@@ -164,10 +174,9 @@ def _page(job: Job, config: Config, folder: Path, page: int, pages: int) -> Summ
         clean_page=None if job.clean is None else page,
         overwrite=True,
     )
-    if not job.quiet:
-        tell(f"page {page + 1} of {pages}")
+    watcher.remark(f"page {page + 1} of {pages}")
     try:
-        return carried_out(one, None if draft else config)
+        return restore_file(one, None if draft else config, watcher)
     except InterruptionError as cut:
         raise InterruptionError(
             f"interrupted at page {page + 1} of {pages}; to go on: {job.going_on(folder)}",
@@ -175,25 +184,22 @@ def _page(job: Job, config: Config, folder: Path, page: int, pages: int) -> Summ
         ) from None
 
 
-def _conclude(job: Job, folder: Path | None, summaries: list[Summary]) -> None:
-    """Say what came of the pages."""
-    from guided_dip.runs import plain
+def page_count(image: Path, resume: Path | None) -> int:
+    """Count the pages that are to be restored: one of what is no TIFF file, or is not there.
 
-    places = [str(place) for place in (job.output, folder) if place is not None]
-    if job.as_json:
-        listed = [plain(summary.model_dump()) for summary in summaries]
-        give(json.dumps({"output": job.output and str(job.output), "pages": listed}))
-        return
-    if job.quiet:
-        return
-    seconds = sum(summary.seconds for summary in summaries)
-    parts = [f"{' and '.join(places)}: {len(summaries)} pages done in {duration(seconds)}"]
-    scored = [
-        (summary.scores_before.psnr, summary.scores.psnr)
-        for summary in summaries
-        if summary.scores_before is not None and summary.scores is not None
-    ]
-    if scored:
-        before, after = (sum(values) / len(scored) for values in zip(*scored, strict=True))
-        parts.append(f"mean PSNR {before:.2f} -> {after:.2f} dB")
-    give("; ".join(parts))
+    Parameters
+    ----------
+    image
+        The picture's file.
+    resume
+        What goes on, which may be one page's run.
+    """
+    try:
+        if not image.is_file():
+            return 1
+    except OSError:  # such as a name that is too long: reading it says so
+        return 1
+    from guided_dip.images import count_pages
+
+    alone = resume is not None and not (resume / STACK).is_file()
+    return 1 if alone else count_pages(image)

@@ -1,0 +1,251 @@
+"""A restoration from file to file: check everything, compute, write."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from guided_dip.jobs.announcement import colours_of, described, size_of
+from guided_dip.jobs.going import Run
+from guided_dip.jobs.job import Job, check_paths
+from guided_dip.jobs.watcher import SILENT, Watcher
+from guided_dip.region import parse_region
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from guided_dip.config import Config
+    from guided_dip.images import Picture
+    from guided_dip.restoration import Checkpoint, Known, Restoration
+    from guided_dip.runs import Begun, Summary
+
+
+def restore_file(job: Job, config: Config | None, watcher: Watcher = SILENT) -> Summary:
+    """Restore a file; whatever can be checked is checked before anything is computed.
+
+    Parameters
+    ----------
+    job
+        What to do.
+    config
+        Settings; None if the run that is resumed has them.
+    watcher
+        Who sees how it goes.
+
+    Returns
+    -------
+    Summary
+        What came of it.
+
+    Raises
+    ------
+    InputError
+        If a file or a setting is not usable.
+    RunError
+        If the run fails, or its result cannot be written.
+    InterruptionError
+        If a signal asked it to end; its state is kept.
+    """
+    begun = None
+    if job.resume is not None:
+        begun = _begun(job, job.resume)
+        region = None if begun.region is None else parse_region(begun.region)
+        job = dataclasses.replace(job, run_dir=job.resume, page=begun.page, region=region)
+        config = begun.config
+    assert config is not None, "either there are settings, or the run that goes on has them"
+    check_paths(job)
+    picture, clean = _read(job, config)
+    known = _known(job, config, picture)
+    from guided_dip.restoration import prepare  # loads torch
+
+    pixels = picture.pixels if job.region is None else job.region.of(picture.pixels)
+    restoration = prepare(pixels, config, known, clean=clean, time_budget=job.time_budget)
+    checkpoint = _checkpoint(job, restoration)
+    begun = begun or _begin(job, restoration, noise_estimated=config.noise == "auto")
+    run = Run(job, restoration, picture, begun, known, watcher)
+    watcher.begins(run)
+    return _restore(run, checkpoint)
+
+
+def _known(job: Job, config: Config, picture: Picture) -> Known:
+    """Read what is known besides the picture; a run that goes on has it in its folder."""
+    from guided_dip.jobs.beside import in_region, on_each_page, read_known
+    from guided_dip.runs import kept_known
+    from guided_dip.runs.layout import DRAFT, PICTURES
+
+    paths: dict[str, Path | None] = {"mask": job.mask, "kernel": job.kernel, "gain": job.gain}
+    if job.resume is not None:
+        paths = kept_known(job.resume / DRAFT / PICTURES)
+    inverted = job.invert_mask and job.resume is None
+    most = job.most_pixels
+    known = read_known(job.image, config, **paths, invert_mask=inverted, max_pixels=most)
+    if job.resume is not None:
+        return known
+    if config.pages > 1:
+        return on_each_page(known, config.pages, picture)
+    return known if job.region is None else in_region(known, job.region, picture)
+
+
+def _begin(job: Job, restoration: Restoration, *, noise_estimated: bool) -> Begun:
+    from guided_dip.runs import Begun, Source, versions
+
+    return Begun(
+        source=Source.of(job.image),
+        page=job.page,
+        region=None if job.region is None else str(job.region),
+        clean=None if job.clean is None else Source.of(job.clean),
+        config=restoration.config,
+        noise_estimated=noise_estimated,
+        versions=versions(),
+    )
+
+
+def _begun(job: Job, folder: Path) -> Begun:
+    """Read what the run that is to go on was begun with, and make sure it is the same."""
+    from guided_dip.errors import InputError
+    from guided_dip.images import read
+    from guided_dip.runs import Source, load_begun
+
+    begun = load_begun(folder)
+    for path in filter(None, (job.image, job.clean)):
+        if not path.is_file():
+            read(path)  # says what is wrong with it
+            raise InputError(f"{path}: is no regular file")
+    clean = None if job.clean is None else Source.of(job.clean)
+    begun.check(folder, Source.of(job.image), clean)
+    return begun
+
+
+def _checkpoint(job: Job, restoration: Restoration) -> Checkpoint | None:
+    """Read where the run that is to go on had got to."""
+    if job.resume is None:
+        return None
+    from guided_dip.runs import load_checkpoint
+
+    return load_checkpoint(job.resume, restoration.config.device)
+
+
+def _read(job: Job, config: Config) -> tuple[Picture, NDArray[Any] | None]:
+    """Read the pictures, and make sure that the result will have a place.
+
+    What JPEG did it did to pixels as they are in the file, so these are put upright in the end.
+    """
+    from guided_dip.errors import InputError
+    from guided_dip.images import check_stack_writable, check_writable, turned_back, upright
+
+    most = job.most_pixels
+    picture = _opened(
+        job.image,
+        job.page,
+        most,
+        config.pages,
+        nan_as_missing=config.nan_as_missing,
+        turned=config.task != "dejpeg",
+    )
+    if config.resize is not None:
+        # Alpha is carried through untouched or not at all.
+        picture = dataclasses.replace(picture.unmultiplied(), alpha=None)
+    if job.region is not None:
+        job.region.check(picture.pixels)
+        if config.pages > 1:
+            raise InputError("--region: is for pages that are restored one by one; omit --joint")
+        if config.resize is not None or config.task in ("super-resolve", "dejpeg"):
+            raise InputError(
+                f"--region {job.region}: is for results of the picture's own size, in which what "
+                "JPEG did is known of whole files: leave it out, or try a crop"
+            )
+    size = _result_size(upright(picture), config)
+    if math.prod(size) > most:
+        raise InputError(
+            f"{job.image}: would become {size[0]}x{size[1]}, more than the {most:,} pixels allowed;"
+            f" try a smaller --scale, or --max-pixels {math.prod(size)}"
+        )
+    if job.output is not None and config.pages > 1:
+        check_stack_writable(job.output, overwrite=job.overwrite)
+    elif job.output is not None:
+        check_writable(
+            job.output,
+            picture.pixels.dtype,
+            picture.channels,
+            has_alpha=picture.alpha is not None,
+            overwrite=job.overwrite,
+            size=size,
+        )
+    if job.clean is None:
+        return picture, None
+    clean = _opened(job.clean, job.clean_page, most, config.pages)
+    wanted = size_of(upright(picture)) if config.resize is not None else size
+    if size_of(clean) != wanted or clean.channels != picture.channels:
+        width, height = wanted
+        raise InputError(
+            f"{job.clean}: is {described(clean)}, but what comes of {job.image} is "
+            f"{width}x{height} {colours_of(picture)}; try the clean picture of this one"
+        )
+    pixels = turned_back(clean.pixels, picture)
+    return picture, pixels if job.region is None else job.region.of(pixels)
+
+
+def _opened(
+    path: Path,
+    page: int | None,
+    most: int,
+    pages: int,
+    *,
+    nan_as_missing: bool = False,
+    turned: bool = True,
+) -> Picture:
+    """Read a picture, or the pages that are to be restored together as one."""
+    from guided_dip.images import read, read_stack
+
+    if pages > 1:
+        return read_stack(path, pages, max_pixels=most, nan_as_missing=nan_as_missing)
+    return read(path, max_pixels=most, page=page, nan_as_missing=nan_as_missing, turned=turned)
+
+
+def _result_size(picture: Picture, config: Config) -> tuple[int, int]:
+    """Return the width and height of what will come of a picture."""
+    if config.resize is not None:
+        return config.resize, config.resize
+    width, height = size_of(picture)
+    scale = (config.enlarge or 2) if config.task == "super-resolve" else 1
+    return width * scale, height * scale
+
+
+def _restore(run: Run, checkpoint: Checkpoint | None) -> Summary:
+    """Run, and write everything: the run folder first, as it has the restoration too."""
+    from guided_dip.images import parted, write, write_stack
+    from guided_dip.runs import new_run, resumed_run, summarize
+
+    job, restoration, begun = run.job, run.restoration, run.begun
+    with ExitStack() as stack:
+        if job.resume is not None:
+            run.writer = stack.enter_context(resumed_run(job.resume))
+            run.writer.records(() if checkpoint is None else checkpoint.records)
+        elif job.run_dir is not None:
+            folder = new_run(job.run_dir, overwrite=job.overwrite, begun=begun, known=run.known)
+            run.writer = stack.enter_context(folder)
+        result = run.carry_out(checkpoint)
+        summary = summarize(
+            restoration,
+            result,
+            begun.source,
+            noise_estimated=begun.noise_estimated,
+            region=begun.region,
+        )
+        restored = run.restored(result.image)
+        if run.writer is not None:
+            run.writer.save(restoration, result, summary, restored)
+    pages = restoration.config.pages
+    if job.output is not None and pages > 1:
+        each = parted(restored, pages)
+        write_stack(job.output, each, like=job.image, overwrite=job.overwrite)
+    elif job.output is not None:
+        write(job.output, restored, overwrite=job.overwrite)
+    if job.run_dir is not None and job.figures:
+        from guided_dip.plots import redraw
+
+        redraw(job.run_dir)
+    return summary
