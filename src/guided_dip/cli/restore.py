@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from guided_dip.cli import options
 from guided_dip.cli.job import carry_out
 from guided_dip.cli.settings import make_settings
 from guided_dip.jobs.beside import kernel_of, task_of
@@ -20,72 +21,17 @@ def restore(
         Path | None,
         typer.Option("--output", "-o", metavar="OUT", help="Where the restored picture goes."),
     ] = None,
-    task: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="denoise, inpaint, super-resolve, deblur, dejpeg or degain.  [default: what "
-            "--mask, --scale, --kernel or --gain is for, or denoise]",
-        ),
-    ] = None,
-    mask: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="A picture, white where pixels are to be filled in."),
-    ] = None,
-    invert_mask: Annotated[
-        bool, typer.Option("--invert-mask", help="The mask is black where they are.")
-    ] = False,
-    scale: Annotated[
-        int | None,
-        typer.Option(metavar="2...8", help="How many times as large a small picture becomes."),
-    ] = None,
-    kernel: Annotated[
-        str | None,
-        typer.Option(
-            metavar="KERNEL",
-            help="The blur to undo: gaussian:SIGMA (pixels), motion:LENGTH,ANGLE (degrees, "
-            "counter-clockwise) or a picture of it.",
-        ),
-    ] = None,
-    gain: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="A picture of what each pixel was multiplied by; white is 1."
-        ),
-    ] = None,
-    noise: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NOISE",
-            help="auto (estimated), none, gaussian:SIGMA (of 255), poisson:PEAK (photons at white) "
-            "or poisson-gaussian:GAIN,READ (of 255).  [default: auto; of inpaint and "
-            "super-resolve none]",
-        ),
-    ] = None,
-    supervision: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="recorrupted-guides, observation-guides, observation (plain DIP) or clean-guides "
-            "(the report's experiment: IN is taken as clean).  [default: recorrupted-guides]",
-        ),
-    ] = None,
-    backbone: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="normfree, skip, unet, segnet, deep-decoder or your own module:callable.  "
-            "[default: normfree]",
-        ),
-    ] = None,
-    schedule: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="cosine, linear or sigmoid.  [default: cosine]"),
-    ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Iterations in all.  [default: by effort and size]"),
-    ] = None,
+    task: options.Task = None,
+    mask: options.Mask = None,
+    invert_mask: options.InvertMask = False,
+    scale: options.Scale = None,
+    kernel: options.Kernel = None,
+    gain: options.Gain = None,
+    noise: options.Noise = None,
+    supervision: options.Supervision = None,
+    backbone: options.Backbone = None,
+    schedule: options.Schedule = None,
+    steps: options.Steps = None,
     stopping: Annotated[
         str | None,
         typer.Option(
@@ -93,32 +39,12 @@ def restore(
             help="Early-stopping rule to compare with: none, es-wmv or es-emv.  [default: none]",
         ),
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option(metavar="N", help="Of every random draw.  [default: 0]")
-    ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.  [default: auto]"),
-    ] = None,
-    effort: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="fast, balanced or best.  [default: balanced]"),
-    ] = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="The report's experiment, as its text (report) or its code (author) has it.",
-        ),
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="YAML settings, such as the config.yaml of a run."),
-    ] = None,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any setting; may be repeated."),
-    ] = None,
+    seed: options.Seed = None,
+    device: options.Device = None,
+    effort: options.Effort = None,
+    preset: options.Preset = None,
+    config: options.ConfigFile = None,
+    assignments: options.Assignments = None,
     clean: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="The clean picture, to score with and nothing else."),
@@ -131,24 +57,12 @@ def restore(
         Path | None,
         typer.Option(metavar="DIR", help="Go on with the interrupted run in this folder."),
     ] = None,
-    strength: Annotated[
-        float | None,
-        typer.Option(
-            metavar="0...1", help="Share of the restoration; the rest is IN.  [default: 1]"
-        ),
-    ] = None,
+    strength: options.Strength = None,
     time_budget: Annotated[
         float | None,
         typer.Option(metavar="SECONDS", help="Take no more steps than fit into this time."),
     ] = None,
-    max_memory: Annotated[
-        str | None,
-        typer.Option(
-            metavar="AMOUNT",
-            help="Most memory to take, such as 3GiB or 800MB: a picture that needs more is fitted "
-            "and put together in parts.  [default: half of the machine's]",
-        ),
-    ] = None,
+    max_memory: options.MaxMemory = None,
     page: Annotated[
         int | None,
         typer.Option(
@@ -161,23 +75,14 @@ def restore(
             metavar="X,Y,WIDTH,HEIGHT", help="Restore only this part; the rest stays as it is."
         ),
     ] = None,
-    joint: Annotated[
-        bool, typer.Option("--joint", help="One network for all pages of a TIFF file.")
-    ] = False,
-    nan_as_missing: Annotated[
-        bool, typer.Option("--nan-as-missing", help="Fill NaN and infinite pixels in.")
-    ] = False,
-    max_pixels: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="Most pixels a picture may have.  [default: 2^28]"),
-    ] = None,
-    checkpoint_every: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0, help="How often the run folder gets one.")
-    ] = 60.0,
+    joint: options.Joint = False,
+    nan_as_missing: options.NanAsMissing = False,
+    max_pixels: options.MaxPixels = None,
+    checkpoint_every: options.CheckpointEvery = 60.0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a file or a run that exists.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")] = False,
+    quiet: options.Quiet = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the result as JSON on stdout.")
     ] = False,
@@ -185,7 +90,7 @@ def restore(
     """Restore one picture. Presets give way to --config, that to options, they to --set."""
     kernel_name, kernel_file = kernel_of(kernel)
     given = {"inpaint": mask, "super-resolve": scale, "deblur": kernel, "degain": gain}
-    options: dict[str, Any] = {
+    values: dict[str, Any] = {
         "task": task_of(task, given),
         "enlarge": scale,
         "kernel": kernel_name,
@@ -207,10 +112,10 @@ def restore(
     pages = 1 if page is not None else page_count(image, resume)
     if joint and resume is None:
         _check_joint(image, page, pages)
-        options["pages"] = pages
+        values["pages"] = pages
     settings = None
     if resume is None:
-        settings = make_settings(options, preset=preset, file=config, assignments=assignments or [])
+        settings = make_settings(values, preset=preset, file=config, assignments=assignments or [])
     else:
         others: dict[str, Any] = {
             "preset": preset,
@@ -221,7 +126,7 @@ def restore(
         }
         others |= {"time_budget": time_budget, "run_dir": run_dir, "joint": joint or None}
         others |= {"task": task, "mask": mask, "scale": scale, "kernel": kernel, "gain": gain}
-        _check_alone({**options, "enlarge": None, **others, "invert_mask": invert_mask or None})
+        _check_alone({**values, "enlarge": None, **others, "invert_mask": invert_mask or None})
     job = Job(
         image,
         output,
