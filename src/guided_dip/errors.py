@@ -6,6 +6,11 @@ import difflib
 from collections.abc import Iterable
 
 LONGEST = 60  # letters of a wrong value, in a message
+# What PyTorch says on a CPU, on Windows, on GPUs.
+OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
+NOT_ENOUGH_MEMORY = (
+    "not enough memory: try a smaller picture or a crop of it, --effort fast or another --device"
+)
 
 
 class InputError(ValueError):
@@ -30,6 +35,20 @@ class InterruptionError(Exception):
     def __init__(self, message: str, signal: int) -> None:
         super().__init__(message)
         self.signal = signal
+
+
+def reason_of(error: Exception) -> str:
+    """Say in one line why something failed, whatever went wrong.
+
+    >>> reason_of(InputError("no such file")), reason_of(ZeroDivisionError("by zero"))
+    ('no such file', 'ZeroDivisionError: by zero')
+    """
+    message = " ".join(str(error).split())
+    if isinstance(error, InputError | RunError):
+        return message
+    if isinstance(error, MemoryError) or any(phrase in message for phrase in OUT_OF_MEMORY):
+        return NOT_ENOUGH_MEMORY
+    return f"{type(error).__name__}: {message}"
 
 
 def quoted(given: object) -> str:

@@ -24,12 +24,16 @@ from guided_dip.cli.info import info
 from guided_dip.cli.plan import plan
 from guided_dip.cli.reproduce import reproduce
 from guided_dip.cli.restore import restore
-from guided_dip.errors import InputError, InterruptionError, RunError
+from guided_dip.errors import (
+    NOT_ENOUGH_MEMORY,
+    InputError,
+    InterruptionError,
+    RunError,
+    reason_of,
+)
 
 NAME = "guided-dip"
 TERMINATED = 128 + signal.SIGTERM
-# What PyTorch says on a CPU, on Windows, on GPUs.
-OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 for command in (restore, plan, diffuse, reproduce, ablate, benchmark, bench_engine, info):
@@ -129,10 +133,7 @@ def _nearest(wrong: str, known: Iterable[str]) -> str:
 
 
 def _unexpected(error: Exception) -> str:
-    message = str(error)
-    if isinstance(error, MemoryError) or any(phrase in message for phrase in OUT_OF_MEMORY):
-        return (
-            "not enough memory: try a smaller picture or a crop of it, --effort fast or another "
-            "--device"
-        )
-    return f"{type(error).__name__}: {message} (set GUIDED_DIP_DEBUG=1 for the traceback)"
+    message = reason_of(error)
+    if message == NOT_ENOUGH_MEMORY:
+        return message
+    return f"{message} (set GUIDED_DIP_DEBUG=1 for the traceback)"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guided_dip.jobs.announcement import colours_of, described, size_of
 from guided_dip.jobs.going import Run
 from guided_dip.jobs.job import Job, check_paths
+from guided_dip.jobs.stop import noted_signals
 from guided_dip.jobs.watcher import SILENT, Watcher
 from guided_dip.region import parse_region
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from guided_dip.config import Config
     from guided_dip.images import Picture
     from guided_dip.restoration import Checkpoint, Known, Restoration
+    from guided_dip.result import Record, Result
     from guided_dip.runs import Begun, Summary
 
 
@@ -49,6 +52,94 @@ def restore_file(job: Job, config: Config | None, watcher: Watcher = SILENT) -> 
     InterruptionError
         If a signal asked it to end; its state is kept.
     """
+    return _restore(*_ready(job, config, watcher))
+
+
+def restore_together(
+    jobs: Sequence[Job], config: Config, watchers: Sequence[Watcher]
+) -> list[Summary | Exception]:
+    """Restore several files, whose fits are computed as one if they can be.
+
+    Each result is that of the file by itself but for rounding. They leave no checkpoints; one whose
+    fit diverges is restored by itself.
+
+    Parameters
+    ----------
+    jobs
+        What to do, without resuming.
+    config
+        Settings of all.
+    watchers
+        Who sees how each goes.
+
+    Returns
+    -------
+    list of Summary or Exception
+        What came of each, or what `restore_file` would have raised.
+
+    Raises
+    ------
+    InterruptionError
+        If a signal asked for the end; nothing is kept.
+    """
+    from guided_dip.restoration import why_apart
+
+    outcomes: dict[int, Summary | Exception] = {}
+    ready: dict[int, Run] = {}
+    for place, (job, watcher) in enumerate(zip(jobs, watchers, strict=True)):
+        with _kept_in(outcomes, place):
+            ready[place], _ = _ready(job, config, watcher)
+    if len(ready) > 1 and not why_apart([run.restoration for run in ready.values()]):
+        for place, result in _results_together(ready).items():
+            with _kept_in(outcomes, place), _run_folder(ready[place], None):
+                outcomes[place], restored = _in_folder(ready[place], result)
+            if not isinstance(outcomes[place], Exception):
+                with _kept_in(outcomes, place):
+                    _write(ready[place], restored)
+    for place, (job, watcher) in enumerate(zip(jobs, watchers, strict=True)):
+        if place not in outcomes:
+            with _kept_in(outcomes, place):
+                outcomes[place] = restore_file(job, config, watcher)
+    return [outcomes[place] for place in range(len(jobs))]
+
+
+@contextmanager
+def _kept_in(outcomes: dict[int, Summary | Exception], place: int) -> Iterator[None]:
+    """Keep what goes wrong with one file, so that it stops no other."""
+    from guided_dip.errors import InterruptionError
+
+    try:
+        yield
+    except InterruptionError:
+        raise
+    except Exception as error:
+        outcomes[place] = error
+
+
+def _results_together(runs: dict[int, Run]) -> dict[int, Result]:
+    """Compute the fits of several runs as one; leave out those that diverge."""
+    from guided_dip.errors import InterruptionError
+    from guided_dip.restoration import run_together
+
+    with ExitStack() as stack:
+        stop = stack.enter_context(noted_signals())
+        updates = [
+            stack.enter_context(run.watcher.progress(run.restoration.plan)) for run in runs.values()
+        ]
+
+        def on_step(number: int, record: Record) -> None:
+            updates[number](record)
+            if stop.signal is not None:
+                raise InterruptionError("interrupted; nothing is kept", stop.signal)
+
+        results = run_together([run.restoration for run in runs.values()], on_step)
+    return {
+        place: result for place, result in zip(runs, results, strict=True) if result is not None
+    }
+
+
+def _ready(job: Job, config: Config | None, watcher: Watcher) -> tuple[Run, Checkpoint | None]:
+    """Check all that can be, read everything, and find where to go on."""
     begun = None
     if job.resume is not None:
         begun = _begun(job, job.resume)
@@ -67,7 +158,7 @@ def restore_file(job: Job, config: Config | None, watcher: Watcher = SILENT) -> 
     begun = begun or _begin(job, restoration, noise_estimated=config.noise == "auto")
     run = Run(job, restoration, picture, begun, known, watcher)
     watcher.begins(run)
-    return _restore(run, checkpoint)
+    return run, checkpoint
 
 
 def _known(job: Job, config: Config, picture: Picture) -> Known:
@@ -216,29 +307,53 @@ def _result_size(picture: Picture, config: Config) -> tuple[int, int]:
 
 def _restore(run: Run, checkpoint: Checkpoint | None) -> Summary:
     """Run, and write everything: the run folder first, as it has the restoration too."""
-    from guided_dip.images import parted, write, write_stack
-    from guided_dip.runs import new_run, resumed_run, summarize
+    with _run_folder(run, checkpoint):
+        result = run.carry_out(checkpoint)
+        summary, restored = _in_folder(run, result)
+    _write(run, restored)
+    return summary
 
-    job, restoration, begun = run.job, run.restoration, run.begun
+
+@contextmanager
+def _run_folder(run: Run, checkpoint: Checkpoint | None) -> Iterator[None]:
+    """Have what the run writes as it goes, if it writes any, end up in its folder."""
+    from guided_dip.runs import new_run, resumed_run
+
+    job = run.job
     with ExitStack() as stack:
         if job.resume is not None:
             run.writer = stack.enter_context(resumed_run(job.resume))
             run.writer.records(() if checkpoint is None else checkpoint.records)
         elif job.run_dir is not None:
-            folder = new_run(job.run_dir, overwrite=job.overwrite, begun=begun, known=run.known)
+            overwrite, begun = job.overwrite, run.begun
+            folder = new_run(job.run_dir, overwrite=overwrite, begun=begun, known=run.known)
             run.writer = stack.enter_context(folder)
-        result = run.carry_out(checkpoint)
-        summary = summarize(
-            restoration,
-            result,
-            begun.source,
-            noise_estimated=begun.noise_estimated,
-            region=begun.region,
-        )
-        restored = run.restored(result.image)
-        if run.writer is not None:
-            run.writer.save(restoration, result, summary, restored)
-    pages = restoration.config.pages
+        yield
+
+
+def _in_folder(run: Run, result: Result) -> tuple[Summary, Picture]:
+    """Sum a run up, and write it to its folder, if it has one."""
+    from guided_dip.runs import summarize
+
+    begun = run.begun
+    summary = summarize(
+        run.restoration,
+        result,
+        begun.source,
+        noise_estimated=begun.noise_estimated,
+        region=begun.region,
+    )
+    restored = run.restored(result.image)
+    if run.writer is not None:
+        run.writer.save(run.restoration, result, summary, restored)
+    return summary, restored
+
+
+def _write(run: Run, restored: Picture) -> None:
+    """Write the restoration where it is wanted, and the run folder's figures."""
+    from guided_dip.images import parted, write, write_stack
+
+    job, pages = run.job, run.restoration.config.pages
     if job.output is not None and pages > 1:
         each = parted(restored, pages)
         write_stack(job.output, each, like=job.image, overwrite=job.overwrite)
@@ -248,4 +363,3 @@ def _restore(run: Run, checkpoint: Checkpoint | None) -> Summary:
         from guided_dip.plots import redraw
 
         redraw(job.run_dir)
-    return summary
