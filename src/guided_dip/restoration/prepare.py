@@ -28,7 +28,7 @@ from guided_dip.restoration.noise import noise_of
 from guided_dip.restoration.run import Restoration
 from guided_dip.restoration.span import Span, span_of
 from guided_dip.result import Record, Result
-from guided_dip.sizing import PATCH_MULTIPLE, WHOLE, Footprint, Sizes, parse_bytes, told_bytes
+from guided_dip.sizing import PATCH_MULTIPLE, WHOLE, parse_bytes, told_bytes
 from guided_dip.tasks import DENOISE, Task
 
 USUAL_CHANNELS = 4  # more than these are not taken for one image if they outnumber its pixels
@@ -190,11 +190,12 @@ def prepare(
     def ready(config: Config) -> Restoration:
         network = FILLED_IN if missing is not None and span.sigma < LEAST_SIGMA else task.network
         resolved = _resolved(config, pixels, span.sigma, noise, network, max(task.reach))
-        if task is not DENOISE and not resolved.tile:
-            _check_memory(resolved, pixels, first)
-        return Restoration(
+        restoration = Restoration(
             resolved, pixels, dtype, shape, noise, reference, missing, span, note, task, first
         )
+        if task is not DENOISE and not resolved.tile:
+            _check_memory(restoration)
+        return restoration
 
     restoration = ready(config)
     if time_budget is None:
@@ -277,24 +278,17 @@ def _check_pages(config: Config, pixels: NDArray[np.float32]) -> None:
         )
 
 
-def _check_memory(
-    config: Config, pixels: NDArray[np.float32], first: NDArray[np.float32] | None
-) -> None:
+def _check_memory(restoration: Restoration) -> None:
     """Refuse an image that is too large for a task to be done on the whole of it."""
+    config = restoration.config
     stated = config.max_memory
     limit = _usual_memory(config.device) if stated is None else parse_bytes(stated)
     width = (config.backbone_options or {}).get("width")
     if limit is None or config.backbone != "normfree" or not isinstance(width, int):
         return
-    on_gpu = config.device.startswith("cuda")
-    height, across, channels = pixels.shape
-    steps = Footprint((height, across), channels, width, config.precision, on_gpu=on_gpu)
-    needed = steps.bytes(Sizes(0, 0, 0), config.count)
-    if first is not None:  # of which only outputs are computed
-        size = (first.shape[0], first.shape[1])
-        outputs = replace(steps, size=size, channels=first.shape[2])
-        needed = max(needed, outputs.bytes(Sizes(1, config.count, 0), config.count))
+    needed = restoration.memory_needed
     if needed > limit:
+        height, across, _ = restoration.pixels.shape
         raise InputError(
             f"a picture of {across}x{height} pixels takes {told_bytes(needed)} in the task "
             f"{config.task}, more than the {told_bytes(limit)} it may take: try a crop of it, or "

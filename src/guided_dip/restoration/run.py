@@ -34,7 +34,7 @@ from guided_dip.restoration.course import SMALLER, Course
 from guided_dip.restoration.span import WHITE, Span, in_bands
 from guided_dip.restoration.structure import Coarse, coarse_of
 from guided_dip.result import Record, Result, Scores, Scoring
-from guided_dip.sizing import margin
+from guided_dip.sizing import Footprint, Sizes, margin
 from guided_dip.stopping import make_stopping
 from guided_dip.tasks import DENOISE, Task
 from guided_dip.tiling import Tiling, Window, middle
@@ -45,6 +45,7 @@ SNAPSHOT_DRAWS = 4
 SHOWN = 512  # pixels a side of the middle of a large picture, which is what snapshots show of it
 ROLLBACKS = 2
 PACE_STEPS = 4  # taken to foretell a run's time
+_WIDTH = 48  # channels of a network that does not say how wide it is
 EXPLODED = 10.0  # times the first loss, or the picture's own power
 
 
@@ -134,6 +135,27 @@ class Restoration:
     def _hides(self) -> bool:
         """Whether some of what was measured is hidden from the network."""
         return self.missing is not None or self.task.hides
+
+    @property
+    def memory_needed(self) -> int:
+        """Bytes that running it takes at most, as measured with the default network."""
+        c, (height, width, _) = self.config, self.pixels.shape
+        network = (c.backbone_options or {}).get("width")
+        footprint = Footprint(
+            (height, width),
+            self.channels,
+            network if isinstance(network, int) else _WIDTH,
+            "bfloat16" if c.precision == "bfloat16" else "float32",
+            on_gpu=c.device.startswith("cuda"),
+            pages=c.pages,
+            reach=max(self.task.reach),
+        )
+        needed = footprint.bytes(Sizes(c.patch, c.patch_guides, c.tile), c.count)
+        if self.first is None:
+            return needed
+        size = (self.first.shape[0], self.first.shape[1])  # of which only outputs are computed
+        outputs = replace(footprint, size=size).bytes(Sizes(1, c.count, 0), c.count)
+        return max(needed, outputs)
 
     @property
     def channels(self) -> int:
