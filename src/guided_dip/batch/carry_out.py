@@ -1,0 +1,340 @@
+"""The restoration of pictures of a batch, in whatever process or machine it is done."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import shutil
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from guided_dip.batch.entries import Done
+from guided_dip.batch.find import stamp_of
+from guided_dip.batch.work import Event, Item, Orders, Tell
+from guided_dip.errors import InputError, InterruptionError, RunError, reason_of
+from guided_dip.jobs.job import Job
+from guided_dip.jobs.pages import STACK, page_count, restore_pages
+from guided_dip.jobs.watcher import Watcher
+
+if TYPE_CHECKING:
+    from guided_dip.config import Config
+    from guided_dip.guidance import Plan
+    from guided_dip.jobs.going import Run
+    from guided_dip.result import Record
+    from guided_dip.runs import Summary
+
+STUCK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # what stops all that writes there
+EVERY = 1.0  # seconds between what is said about steps
+LOGGED_EVERY = 30.0  # seconds between what is logged about them
+
+Admit = Callable[[int], None]
+
+
+def _admit_anything(_: int) -> None:
+    pass
+
+
+def carry_out(
+    items: Sequence[Item], orders: Orders, tell: Tell, admit: Admit = _admit_anything
+) -> None:
+    """Restore pictures; what goes wrong with one stops no other.
+
+    Parameters
+    ----------
+    items
+        The pictures: as one if they can be, else one after another.
+    orders
+        What goes for all.
+    tell
+        Told what becomes of each.
+    admit
+        Called with the bytes that all of it takes before it is computed, to wait for them.
+    """
+    left = {item.name for item in items}
+
+    def told(event: Event) -> None:
+        if event.kind in ("done", "failed", "cut", "stuck"):
+            left.discard(event.name)
+        tell(event)
+
+    try:
+        if len(items) > 1 and _can_go_together(orders):
+            _together(items, orders, told, admit)
+        else:
+            for item in items:
+                _alone(item, orders, told, admit)
+    except (InterruptionError, KeyboardInterrupt, SystemExit) as cut:
+        for item in items:
+            if item.name in left:
+                tell(Event("cut", item.name))
+        if not isinstance(cut, InterruptionError):
+            raise
+
+
+def _can_go_together(orders: Orders) -> bool:
+    """Whether fits of several pictures may be computed as one, their sizes apart."""
+    from guided_dip.restoration import why_alone
+
+    known = (orders.mask, orders.kernel, orders.gain)
+    plain = orders.config.task == "denoise" and all(path is None for path in known)
+    return plain and not orders.joint and not orders.keep_runs and not why_alone(orders.config)
+
+
+def _together(items: Sequence[Item], orders: Orders, tell: Tell, admit: Admit) -> None:
+    from guided_dip.jobs.carry_out import restore_together
+
+    begun: list[tuple[Item, _Logged]] = []
+    needed = 0
+
+    def admit_all(more: int) -> None:
+        nonlocal needed
+        needed += more
+        admit(needed)
+
+    with _logs(items) as logs:
+        for item, log in zip(items, logs, strict=True):
+            with _told(item, log, tell):
+                _check(item)
+                if page_count(item.source, None) > 1 or item.work.exists():
+                    _restore(item, orders, tell, log, admit)
+                else:
+                    begun.append((item, _Logged(item, log, tell, admit_all)))
+        jobs = [Job(item.source, item.output, None, None, overwrite=True) for item, _ in begun]
+        outcomes = restore_together(jobs, orders.config, [watcher for _, watcher in begun])
+        for (item, watcher), outcome in zip(begun, outcomes, strict=True):
+            with _told(item, watcher.log, tell):
+                if isinstance(outcome, Exception):
+                    raise outcome
+                tell(_done(item, [outcome], watcher.log))
+
+
+def _alone(item: Item, orders: Orders, tell: Tell, admit: Admit) -> None:
+    with _logs([item]) as (log,), _told(item, log, tell):
+        _check(item)
+        _restore(item, orders, tell, log, admit)
+
+
+def _check(item: Item) -> None:
+    """Refuse what would change a file that is not the batch's, and make place for its own."""
+    if item.output.exists() and not item.ours:
+        raise InputError(f"{item.output}: exists already; try another OUTDIR, or --overwrite")
+    for folder in (item.output.parent, item.work.parent):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{folder}: cannot be made ({error.strerror})") from error
+
+
+def _restore(item: Item, orders: Orders, tell: Tell, log: _Log, admit: Admit) -> None:
+    """Restore a picture, from where an earlier attempt had got to if that can be used."""
+    job = Job(
+        item.source,
+        item.output,
+        None,
+        item.work,
+        mask=orders.mask,
+        invert_mask=orders.invert_mask,
+        kernel=orders.kernel,
+        gain=orders.gain,
+        max_pixels=orders.max_pixels,
+        checkpoint_every=orders.checkpoint_every,
+        overwrite=True,
+        figures=orders.keep_runs,
+    )
+    pages = page_count(item.source, None)
+    config = orders.config
+    if orders.joint and pages > 1:
+        config, pages = config.replace(pages=pages), 1
+    watcher = _Logged(item, log, tell, admit, pages)
+    summaries = _gone_on(item, job, pages, watcher)
+    if summaries is None:
+        shutil.rmtree(item.work, ignore_errors=True)
+        summaries = _summaries(job, config, pages, watcher)
+    if orders.keep_runs:
+        shutil.rmtree(item.run, ignore_errors=True)
+        item.run.parent.mkdir(parents=True, exist_ok=True)
+        item.work.replace(item.run)
+    else:
+        shutil.rmtree(item.work, ignore_errors=True)
+    tell(_done(item, summaries, log))
+
+
+def _gone_on(item: Item, job: Job, pages: int, watcher: _Logged) -> list[Summary] | None:
+    """Go on with what an earlier attempt left; None if it left nothing that can be used."""
+    from guided_dip.runs.layout import BEGUN, DRAFT
+
+    left = item.work / STACK if pages > 1 else item.work / DRAFT / BEGUN
+    if not left.is_file():
+        return None
+    try:
+        watcher.remark("going on with what an earlier attempt left")
+        return _summaries(replace(job, run_dir=None, resume=item.work), None, pages, watcher)
+    except InputError as error:  # other versions, another picture, or damaged
+        watcher.remark(f"starting anew: {error}")
+        return None
+
+
+def _summaries(job: Job, config: Config | None, pages: int, watcher: Watcher) -> list[Summary]:
+    from guided_dip.jobs.carry_out import restore_file
+
+    if pages > 1:
+        return restore_pages(job, config, pages, watcher)
+    return [restore_file(job, config, watcher)]
+
+
+def _done(item: Item, summaries: Sequence[Summary], log: _Log) -> Event:
+    first = summaries[0]
+    stamp = stamp_of(item.output)
+    if stamp is None:
+        raise RunError(f"{item.output}: has vanished; try again")
+    noise = "" if first.noise is None else str(first.noise)
+    if noise and first.noise_estimated:
+        noise += " (estimated)"
+    notes = [summary.note for summary in summaries]
+    notes += [
+        warning
+        for summary in summaries
+        if summary.residual is not None
+        for warning in summary.residual.warnings
+    ]
+    note = "; ".join(dict.fromkeys(filter(None, notes)))
+    seconds = sum(summary.seconds for summary in summaries)
+    width, height = first.size
+    log(f"done in {seconds:.1f} s{f'; {note}' if note else ''}")
+    return Event(
+        "done",
+        item.name,
+        share=1.0,
+        done=Done(
+            content=first.source.sha256,
+            stamp=stamp,
+            seconds=seconds,
+            width=width,
+            height=height,
+            channels=first.channels,
+            pages=len(summaries),
+            noise=noise,
+            note=note,
+        ),
+    )
+
+
+@contextmanager
+def _told(item: Item, log: _Log, tell: Tell) -> Iterator[None]:
+    """Tell why a picture could not be restored; an interruption is for others to tell."""
+    try:
+        yield
+    except InterruptionError as error:
+        log(str(error))
+        raise
+    except (InputError, RunError) as error:
+        reason = reason_of(error)
+        log(f"failed: {reason}")
+        tell(Event("stuck" if _is_stuck(error) else "failed", item.name, reason))
+    except OSError as error:
+        reason = f"{item.output}: cannot be written ({error.strerror or type(error).__name__})"
+        log(f"failed: {reason}\n{traceback.format_exc()}")
+        tell(Event("stuck" if error.errno in STUCK else "failed", item.name, reason))
+    except Exception as error:
+        log(f"failed: {reason_of(error)}\n{traceback.format_exc()}")
+        tell(Event("failed", item.name, reason_of(error)))
+
+
+def _is_stuck(error: BaseException) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in STUCK
+
+
+class _Log:
+    """A job's log; where it cannot be written, the job goes on without it."""
+
+    def __init__(self, file: IO[str] | None) -> None:
+        self._file = file
+
+    def __call__(self, text: str) -> None:
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+                self._file.flush()
+
+    def close(self) -> None:
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.close()
+
+
+class _ToLog(logging.Handler):
+    """Has what the library remarks logged."""
+
+    def __init__(self, logs: Sequence[_Log]) -> None:
+        super().__init__(logging.WARNING)
+        self._logs = logs
+
+    def emit(self, record: logging.LogRecord) -> None:
+        for log in self._logs:
+            log(record.getMessage())
+
+
+@contextmanager
+def _logs(items: Sequence[Item]) -> Iterator[list[_Log]]:
+    """Open the logs of pictures, and have what is remarked of them go there."""
+    logs = [_Log(_opened(item.log)) for item in items]
+    handler, library = _ToLog(logs), logging.getLogger("guided_dip")
+    library.addHandler(handler)
+    try:
+        yield logs
+    finally:
+        library.removeHandler(handler)
+        for log in logs:
+            log.close()
+
+
+def _opened(path: Path) -> IO[str] | None:
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("a", encoding="utf-8", errors="backslashreplace")
+    return None
+
+
+class _Logged(Watcher):
+    """Logs how a job goes, and tells it."""
+
+    def __init__(self, item: Item, log: _Log, tell: Tell, admit: Admit, pages: int = 1) -> None:
+        self.log = log
+        self._item, self._tell, self._admit, self._pages = item, tell, admit, pages
+        self._begun = 0
+        self._next = self._next_logged = 0.0
+
+    def begins(self, run: Run) -> None:
+        from guided_dip.jobs.announcement import announcement
+
+        self.log(announcement(run))
+        self._admit(run.restoration.memory_needed)
+        self._begun += 1
+        self._tell(Event("begun", self._item.name, share=self._share(0.0)))
+
+    def remark(self, text: str) -> None:
+        self.log(text)
+
+    def progress(self, plan: Plan) -> AbstractContextManager[Callable[[Record], None]]:
+        def update(record: Record) -> None:
+            now = time.monotonic()
+            if now < self._next:
+                return
+            self._next = now + EVERY
+            share = plan.work_done(record.step + 1) / plan.work_done(plan.steps)
+            self._tell(Event("step", self._item.name, share=self._share(share)))
+            if now >= self._next_logged:
+                self._next_logged = now + LOGGED_EVERY
+                self.log(f"step {record.step + 1}/{plan.steps}, loss {record.loss:.3g}")
+
+        return nullcontext(update)
+
+    def _share(self, of_page: float) -> float:
+        """Return the share of all pages' work."""
+        return min(1.0, (max(0, self._begun - 1) + of_page) / self._pages)

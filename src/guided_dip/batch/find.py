@@ -1,0 +1,184 @@
+"""The pictures that are to be restored: found in folders, by patterns, or named."""
+
+from __future__ import annotations
+
+import glob
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+from guided_dip.batch.entries import Found, Stamp
+from guided_dip.batch.place import FOLDER
+from guided_dip.errors import InputError, choices
+
+_log = logging.getLogger(__name__)
+
+# Of the files that a folder's pictures are looked for among; a file that is named may have any.
+SUFFIXES = (
+    *(".png", ".tif", ".tiff", ".jpg", ".jpeg", ".jpe", ".jfif"),
+    *(".webp", ".bmp", ".fits", ".fit", ".fts"),
+)
+WRITTEN = (".png", ".tif", ".jpg", ".webp", ".bmp", ".fits")
+
+
+def output_suffix(text: str) -> str | None:
+    """Return the suffix of restorations as ``--format`` has it; None for that of each source.
+
+    Parameters
+    ----------
+    text
+        ``same``, or a suffix without its dot.
+
+    Raises
+    ------
+    InputError
+        If nothing is written with that suffix.
+    """
+    if text == "same":
+        return None
+    suffix = f".{text.lower().removeprefix('.')}"
+    if suffix not in SUFFIXES:
+        allowed = ["same", *(suffix[1:] for suffix in WRITTEN)]
+        raise InputError(f"--format {text}: is none: {choices(text, allowed)}")
+    return suffix
+
+
+def expand(inputs: Sequence[Path]) -> list[Path]:
+    """Return files and folders, absolute, with patterns replaced by what matches them.
+
+    Parameters
+    ----------
+    inputs
+        Files, folders, or patterns such as ``frames/**/*.tif`` that no shell has expanded.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or nothing matches a pattern.
+    """
+    found: dict[Path, None] = {}
+    for path in inputs:
+        if _exists(path):
+            found[absolute(path)] = None
+        elif glob.has_magic(str(path)):
+            matching = _matching(path)
+            if not matching:
+                raise InputError(f"{path}: nothing matches; try a folder, or checking the pattern")
+            found |= dict.fromkeys(map(absolute, matching))
+        else:
+            raise InputError(f"{path}: no such file or folder; try checking the name")
+    return list(found)
+
+
+def absolute(path: Path) -> Path:
+    """Return a path from the root of the file system, without ``..`` in it; links stay."""
+    return Path(os.path.normpath(path.absolute()))
+
+
+def _matching(pattern: Path) -> list[Path]:
+    """Return what matches a pattern, but for what is hidden."""
+    below = pattern.relative_to(pattern.anchor)
+    found = Path(pattern.anchor).glob(str(below))
+    hidden = (part for part in below.parts if part.startswith(".") and part != "..")
+    if any(hidden):
+        return sorted(found)
+    return sorted(
+        path
+        for path in found
+        if not any(part.startswith(".") and part != ".." for part in path.parts)
+    )
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # such as a name that is too long
+        return False
+
+
+def common_root(paths: Iterable[Path]) -> Path:
+    """Return the folder whose tree is mirrored: a single one itself, else what holds all of them.
+
+    Parameters
+    ----------
+    paths
+        Absolute files and folders.
+    """
+    folders = {path if path.is_dir() else path.parent for path in paths}
+    return Path(os.path.commonpath(sorted(folders)))
+
+
+def find(
+    paths: Sequence[Path],
+    root: Path,
+    outdir: Path,
+    *,
+    suffix: str | None = None,
+    recursive: bool = True,
+) -> Iterator[Found]:
+    """Find pictures, in the order of their names.
+
+    Parameters
+    ----------
+    paths
+        Absolute files and folders, all below the root. In folders, files are taken by their
+        suffixes; hidden ones are left alone, and so are folders that batches write to.
+    root
+        The folder whose tree is mirrored.
+    outdir
+        Where the restorations go.
+    suffix
+        Of the restorations; None for that of each source.
+    recursive
+        Look into folders in folders.
+
+    Raises
+    ------
+    InputError
+        If a path is not below the root.
+    """
+    seen: set[str] = set()
+    several = len(paths) > 1
+    for path in paths:
+        if not path.is_relative_to(root):
+            raise InputError(
+                f"{path}: is not in {root}, whose tree {outdir} mirrors; try another OUTDIR, or "
+                "--root with a folder that holds all of them"
+            )
+        files = _walk(path, outdir, recursive=recursive) if path.is_dir() else [path]
+        for file in files:
+            name = file.relative_to(root).as_posix()
+            if several and name in seen:
+                continue  # given twice, such as a folder and a file in it
+            if several:
+                seen.add(name)
+            output = name if suffix is None else str(PurePosixPath(name).with_suffix(suffix))
+            yield Found(name, output, stamp_of(file))
+
+
+def stamp_of(path: Path) -> Stamp | None:
+    """Return a file's stamp; None if it is not there."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    return Stamp(status.st_size, status.st_mtime_ns)
+
+
+def _walk(folder: Path, outdir: Path, *, recursive: bool) -> Iterator[Path]:
+    try:
+        with os.scandir(folder) as scan:
+            entries = sorted(scan, key=lambda entry: entry.name)
+    except OSError as error:  # the other folders can be
+        _log.warning("%s: cannot be looked into (%s)", folder, error.strerror)
+        return
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        path = folder / entry.name
+        if entry.is_dir(follow_symlinks=False):
+            if recursive and path != outdir and not (path / FOLDER).is_dir():
+                yield from _walk(path, outdir, recursive=True)
+        elif path.suffix.lower() in SUFFIXES and entry.is_file():
+            yield path
