@@ -8,10 +8,13 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from guided_dip.errors import InputError, RunError
+
+LOCK = ".lock"  # in a folder that one call at a time may write to
 
 
 def check_place(path: Path, *, overwrite: bool = False) -> None:
@@ -74,6 +77,42 @@ def write_whole(path: Path, data: bytes | str) -> None:
             text = one_line(f"{path}: cannot be written ({reason}); try another folder or disk")
             raise RunError(text) from error
         raise
+
+
+@contextmanager
+def locked(folder: Path, doing: str, name: str = LOCK) -> Iterator[None]:
+    """Keep other processes from doing the same; a killed one holds nothing back.
+
+    Parameters
+    ----------
+    folder
+        Where it is done.
+    doing
+        What only one may do at a time, such as ``"computing this study"``.
+    name
+        Of a file in the folder that is there for this alone.
+
+    Raises
+    ------
+    InputError
+        If another process is at it, or the folder cannot be written to.
+    """
+    from filelock import FileLock, Timeout
+
+    # The same process may lock what it has locked already.
+    lock = FileLock(folder / name, timeout=0, is_singleton=True)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise InputError(
+            f"{folder}: another call is {doing}; try again when it is done, or another folder"
+        ) from None
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written to ({error.strerror})") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def one_line(text: str) -> str:

@@ -178,7 +178,8 @@ def _walk(folder: Path, outdir: Path, *, recursive: bool) -> Iterator[Path]:
             continue
         path = folder / entry.name
         if entry.is_dir(follow_symlinks=False):
-            if recursive and path != outdir and not (path / FOLDER).is_dir():
+            ours = entry.name == FOLDER or path == outdir or (path / FOLDER).is_dir()
+            if recursive and not ours:
                 yield from _walk(path, outdir, recursive=True)
         elif path.suffix.lower() in SUFFIXES and entry.is_file():
             yield path

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
+from guided_dip import files
 from guided_dip.config import fill_in
 from guided_dip.errors import InputError
 from guided_dip.experiments.groups import Group, Task
 from guided_dip.files import write_whole
 
 INDEX = "index.json"
-LOCK = ".lock"
 
 State = Literal["waiting", "running", "kept", "done", "failed"]
 
@@ -67,35 +66,15 @@ class Progress:
 _ENTRIES = TypeAdapter(list[Outcome])
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from computing in a study's folder; a killed one holds nothing back.
+def locked(folder: Path) -> AbstractContextManager[None]:
+    """Keep other processes from computing in a study's folder; as `guided_dip.files.locked`.
 
     Parameters
     ----------
     folder
         Of the study.
-
-    Raises
-    ------
-    InputError
-        If another process is at work there, or the folder cannot be written to.
     """
-    # The same process may lock what it has locked already.
-    lock = FileLock(folder / LOCK, timeout=0, is_singleton=True)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise InputError(
-            f"{folder}: another call is computing this study; try again when it is done, or "
-            "another folder"
-        ) from None
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written to ({error.strerror})") from None
-    try:
-        yield
-    finally:
-        lock.release()
+    return files.locked(folder, "computing this study")
 
 
 def read_index(folder: Path) -> dict[str, Outcome]:

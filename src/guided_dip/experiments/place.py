@@ -10,9 +10,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from guided_dip.errors import InputError
-from guided_dip.experiments.board import LOCK
 from guided_dip.experiments.document import Document, to_html, to_markdown
-from guided_dip.files import write_whole
+from guided_dip.files import LOCK, write_whole
 
 FIGURES, RESULTS = "figures", "results.json"
 
