@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from guided_dip.batch.entries import Counts, Entry
@@ -77,7 +77,9 @@ class Progress:
     seconds_left
         Foretold from that.
     draining
-        No more pictures are begun.
+        No more pictures are begun, and those that were are finished.
+    stopping
+        Those that were begun are to end soon, and keep their place.
     watching
         All is done, and more may come.
     """
@@ -86,6 +88,7 @@ class Progress:
     per_hour: float | None = None
     seconds_left: float | None = None
     draining: bool = False
+    stopping: bool = False
     watching: bool = False
 
 
@@ -314,15 +317,21 @@ class Coordinator:
 
     def _progress(self, asked: Requests) -> Progress:
         counts = self.manifest.counts()
-        draining = asked.drain or self._stopping is not None
-        watching = self.rules.look is not None and not counts.left
+        stopping = self._stopping is not None
+        draining = asked.drain and not stopping
         parts = sum(self._shares.values())
         worked = self._done + self._failed + parts
+        now = Progress(
+            counts,
+            draining=draining,
+            stopping=stopping,
+            watching=self.rules.look is not None and not counts.left,
+        )
         if self._began is None or not worked:
-            return Progress(counts, draining=draining, watching=watching)
+            return now
         pace = worked / max(1e-3, time.monotonic() - self._began)
         left = counts.running if draining else counts.left
-        return Progress(counts, 3600 * pace, max(0.0, left - parts) / pace, draining, watching)
+        return replace(now, per_hour=3600 * pace, seconds_left=max(0.0, left - parts) / pace)
 
 
 def _parted(items: Sequence[Item], room: int, together: int) -> Iterator[Sequence[Item]]:

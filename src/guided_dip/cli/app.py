@@ -16,6 +16,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from guided_dip.cli.ablate import ablate
+from guided_dip.cli.batch import batch
 from guided_dip.cli.bench_engine import bench_engine
 from guided_dip.cli.benchmark import benchmark
 from guided_dip.cli.console import give, one_line, tell
@@ -38,6 +39,7 @@ TERMINATED = 128 + signal.SIGTERM
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 for command in (restore, plan, diffuse, reproduce, ablate, benchmark, bench_engine, info):
     app.command()(command)
+app.add_typer(batch, name="batch", help="Restore many pictures, and skip what is done.")
 
 
 @app.callback(invoke_without_command=True)

@@ -120,4 +120,50 @@ MaxPixels = Annotated[
 CheckpointEvery = Annotated[
     float, typer.Option(metavar="SECONDS", min=0, help="How often the run folder gets one.")
 ]
+Executor = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="Who restores: local (processes of this machine), ray or slurm (both extras).",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", min=1, help="Pictures at a time.  [default: one a GPU, else one a core]"
+    ),
+]
+Together = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Pictures of one size that a worker computes as one; others are as good, not the same "
+        "bytes.  [default: 4 on a GPU, else 1]",
+    ),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS", help="Of the Ray cluster, such as auto.  [default: one started here]"
+    ),
+]
+Gpus = Annotated[
+    float,
+    typer.Option(metavar="F", min=0, help="GPUs of a worker on Ray or Slurm; 0.25: four a GPU."),
+]
+PerJob = Annotated[
+    int, typer.Option(metavar="N", min=1, help="Pictures of a Slurm job, one after another.")
+]
+Slurm = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY=VALUE",
+        help="What Slurm is asked for, such as partition=gpu or time=120; may be repeated.",
+    ),
+]
+FailFast = Annotated[
+    bool, typer.Option("--fail-fast", help="Stop when a picture fails, instead of going on.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]

@@ -1,0 +1,319 @@
+"""One call of a batch: what was found is written down, and what is left is carried out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from guided_dip.batch.coordinator import Coordinator, Ending, Progress, Requests, Rules
+from guided_dip.batch.entries import Counts
+from guided_dip.batch.find import absolute, common_root, expand, find, stamp_of
+from guided_dip.batch.manifest import Enrolled, Manifest
+from guided_dip.batch.place import Place
+from guided_dip.batch.work import Executor, Orders, digest_of
+from guided_dip.config import make_config
+from guided_dip.errors import InputError
+from guided_dip.files import locked
+
+SETTLED = 2_000_000_000  # nanoseconds for which a file that is watched has not changed
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the pictures are.
+
+    Attributes
+    ----------
+    inputs
+        Files, folders and patterns.
+    root
+        The folder whose tree is mirrored; None for what holds all of the inputs.
+    suffix
+        Of the restorations; None for that of each source.
+    recursive
+        Look into folders in folders.
+    """
+
+    inputs: Sequence[Path]
+    root: Path | None = None
+    suffix: str | None = None
+    recursive: bool = True
+
+
+def make_outdir(outdir: Path) -> Path:
+    """Return where restorations go, absolute, made if its parent is there.
+
+    Parameters
+    ----------
+    outdir
+        As it was given.
+
+    Raises
+    ------
+    InputError
+        If it cannot be made.
+    """
+    outdir = absolute(outdir)
+    if not outdir.parent.is_dir():
+        raise InputError(f"{outdir}: there is no folder '{outdir.parent}'; try creating it")
+    try:
+        outdir.mkdir(exist_ok=True)
+    except FileExistsError:
+        raise InputError(f"{outdir}: is no folder; try another name") from None
+    except OSError as error:
+        raise InputError(f"{outdir}: cannot be made ({error.strerror}); try another") from None
+    return outdir
+
+
+@contextmanager
+def opened(place: Place, root: Path | None = None) -> Iterator[Manifest]:
+    """Open the manifest of a batch, or of a shard, for the only call that may write to it.
+
+    Parameters
+    ----------
+    place
+        Where it is; what there is of shards is taken over by the whole.
+    root
+        Of the sources, if it may be made; None: it has to be there.
+
+    Raises
+    ------
+    InputError
+        If another call is at work there, or the manifest cannot be used.
+    """
+    try:
+        if root is None:
+            check_there(place)
+        else:
+            place.folder.mkdir(exist_ok=True)
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise InputError(f"{place.outdir}: cannot be written to ({why}); try another") from None
+    doing = "restoring pictures there"
+    with locked(place.folder, doing, f"{place.manifest.stem}.lock"):
+        _check_parts(place)
+        manifest = (
+            Manifest.open(place.manifest) if root is None else Manifest.create(place.manifest, root)
+        )
+        with manifest:
+            for shard in [] if place.shard else place.shards():
+                with locked(place.folder, doing, f"{shard.stem}.lock"):
+                    manifest.absorb(shard)
+                    shard.unlink()
+            yield manifest
+
+
+def _check_parts(place: Place) -> None:
+    """Refuse to part what is a whole, or is parted otherwise already."""
+    if place.shard is None:
+        return
+    whole = replace(place, shard=None).manifest
+    if whole.exists():
+        raise InputError(
+            f"{place.outdir}: is a batch that is not parted; go on without --shard, or try another "
+            "OUTDIR"
+        )
+    count = f"-of-{place.shard.count}"
+    other = next((path for path in place.shards() if not path.stem.endswith(count)), None)
+    if other is not None:
+        raise InputError(
+            f"{place.outdir}: is parted otherwise already ({other.stem}); try the same number of "
+            "shards, or go on without --shard"
+        )
+
+
+def enrol(
+    manifest: Manifest,
+    place: Place,
+    sources: Sources,
+    settings: str,
+    *,
+    overwrite: bool = False,
+    compare_contents: bool = False,
+    settled_before: int | None = None,
+) -> Enrolled:
+    """Write down the pictures that are there.
+
+    Parameters
+    ----------
+    manifest, place
+        Of the batch.
+    sources
+        Where they are.
+    settings
+        Digest of what they are restored with.
+    overwrite, compare_contents
+        As for `Manifest.enrol`.
+    settled_before
+        Leave out what was changed at this time or later, in nanoseconds since 1970.
+
+    Raises
+    ------
+    InputError
+        If they are not below the root, or there is none.
+    """
+    root = manifest.root
+    paths = expand(sources.inputs)
+    found = find(paths, root, place.outdir, suffix=sources.suffix, recursive=sources.recursive)
+    if place.shard is not None:
+        shard = place.shard
+        found = (each for each in found if shard.has(each.name))
+    if settled_before is not None:
+        found = (
+            each for each in found if each.stamp is not None and each.stamp.changed < settled_before
+        )
+    return manifest.enrol(
+        found,
+        settings,
+        content_of=lambda name: _content(root / name),
+        output_stamp_of=lambda output: stamp_of(place.output(output)),
+        overwrite=overwrite,
+        compare_contents=compare_contents,
+    )
+
+
+def root_of(sources: Sources) -> Path:
+    """Return the folder whose tree a batch that begins mirrors.
+
+    Parameters
+    ----------
+    sources
+        Where the pictures are.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or the root is no folder.
+    """
+    if sources.root is not None:
+        root = absolute(sources.root)
+        if not root.is_dir():
+            raise InputError(f"--root {sources.root}: is no folder; try one that holds the inputs")
+        return root
+    return common_root(expand(sources.inputs))
+
+
+def keep_orders(manifest: Manifest, orders: Orders) -> str:
+    """Write down what pictures are restored with, for `retry`, and return its digest.
+
+    Parameters
+    ----------
+    manifest
+        Of the batch.
+    orders
+        What goes for all pictures.
+    """
+    content = orders.content()
+    digest = digest_of(content)
+    plain = {key: str(value) if isinstance(value, Path) else value for key, value in _plain(orders)}
+    plain["config"] = orders.config.model_dump(mode="json", exclude_unset=True)
+    manifest.keep_settings(digest, {"content": content, "orders": plain})
+    return digest
+
+
+def _plain(orders: Orders) -> list[tuple[str, Any]]:
+    return [(key, value) for key, value in vars(orders).items() if key != "config"]
+
+
+def kept_orders(kept: Mapping[str, Any]) -> Orders:
+    """Return what pictures were to be restored with.
+
+    Parameters
+    ----------
+    kept
+        As `keep_orders` wrote it down.
+
+    Raises
+    ------
+    InputError
+        If it is of another version.
+    """
+    try:
+        values = dict(kept["orders"])
+        config = make_config(values.pop("config"))
+        for name in ("mask", "kernel", "gain"):
+            values[name] = None if values[name] is None else Path(values[name])
+        return Orders(config, **values)
+    except (KeyError, TypeError, InputError) as error:
+        raise InputError(
+            f"the manifest's settings cannot be used any more ({error}); try the batch's whole "
+            "command again"
+        ) from None
+
+
+def counts_of(place: Place) -> Counts:
+    """Return how many pictures are in which state, over all shards.
+
+    Parameters
+    ----------
+    place
+        Of the batch.
+
+    Raises
+    ------
+    InputError
+        If there is no batch.
+    """
+    total = Counts()
+    for path in check_there(place):
+        with Manifest.open(path, read_only=True) as manifest:
+            part = asdict(manifest.counts())
+            total = Counts(**{state: part[state] + n for state, n in asdict(total).items()})
+    return total
+
+
+def check_there(place: Place) -> list[Path]:
+    """Return the manifests of a batch.
+
+    Parameters
+    ----------
+    place
+        Of the batch.
+
+    Raises
+    ------
+    InputError
+        If there are none.
+    """
+    manifests = place.manifests()
+    if not manifests:
+        raise InputError(f"{place.outdir}: holds no batch; try the OUTDIR of one")
+    return manifests
+
+
+def carry_out_batch(
+    manifest: Manifest,
+    executor: Executor,
+    place: Place,
+    rules: Rules,
+    asked: Requests,
+    on_progress: Callable[[Progress], None],
+) -> Ending:
+    """Carry out what a manifest has queued; leave no process behind.
+
+    Parameters
+    ----------
+    manifest, executor, place, rules, on_progress
+        As for `Coordinator`.
+    asked
+        What the user asks for by signals.
+
+    Raises
+    ------
+    RunError
+        If the manifest cannot be written any more.
+    """
+    coordinator = Coordinator(manifest, executor, place, rules, on_progress)
+    try:
+        return coordinator.run(asked)
+    finally:
+        executor.close()
+
+
+def _content(path: Path) -> str:
+    from guided_dip.runs import Source
+
+    return Source.of(path).sha256
