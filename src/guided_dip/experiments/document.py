@@ -71,7 +71,7 @@ class Document:
 
 WIDE = 10  # columns; tables of more are set smaller
 
-_STYLE = """
+STYLE = """
 :root { color-scheme: light dark; --ink: #1d2730; --paper: #ffffff; --faint: #d5dbe1;
   --band: #f4f6f8; --link: #1f4e79; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e3e8ed; --paper: #14191e;
@@ -101,7 +101,7 @@ def to_html(document: Document) -> str:
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
         f"<h1>{title}</h1>\n{body}\n</body>\n</html>\n"
     )
 
