@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from guided_dip.batch.coordinator import Coordinator, Ending, Progress, Requests, Rules
-from guided_dip.batch.entries import Counts
 from guided_dip.batch.find import absolute, common_root, expand, find, stamp_of
 from guided_dip.batch.manifest import Enrolled, Manifest
 from guided_dip.batch.place import Place
@@ -86,7 +87,7 @@ def opened(place: Place, root: Path | None = None) -> Iterator[Manifest]:
     """
     try:
         if root is None:
-            check_there(place)
+            place.manifests()  # says so where there are none
         else:
             place.folder.mkdir(exist_ok=True)
     except OSError as error:
@@ -103,6 +104,7 @@ def opened(place: Place, root: Path | None = None) -> Iterator[Manifest]:
                 with locked(place.folder, doing, f"{shard.stem}.lock"):
                     manifest.absorb(shard)
                     shard.unlink()
+            manifest.requeue_running()
             yield manifest
 
 
@@ -133,7 +135,7 @@ def enrol(
     *,
     overwrite: bool = False,
     compare_contents: bool = False,
-    settled_before: int | None = None,
+    watched: bool = False,
 ) -> Enrolled:
     """Write down the pictures that are there.
 
@@ -147,8 +149,8 @@ def enrol(
         Digest of what they are restored with.
     overwrite, compare_contents
         As for `Manifest.enrol`.
-    settled_before
-        Leave out what was changed at this time or later, in nanoseconds since 1970.
+    watched
+        Leave out what has just been changed, and may not be all there: it will be looked for again.
 
     Raises
     ------
@@ -161,10 +163,9 @@ def enrol(
     if place.shard is not None:
         shard = place.shard
         found = (each for each in found if shard.has(each.name))
-    if settled_before is not None:
-        found = (
-            each for each in found if each.stamp is not None and each.stamp.changed < settled_before
-        )
+    if watched:
+        before = time.time_ns() - SETTLED
+        found = (each for each in found if each.stamp is not None and each.stamp.changed < before)
     return manifest.enrol(
         found,
         settings,
@@ -173,6 +174,12 @@ def enrol(
         overwrite=overwrite,
         compare_contents=compare_contents,
     )
+
+
+def look(manifest: Manifest, place: Place, sources: Sources, settings: str) -> None:
+    """Write down what has come since, in a folder that is watched; as `enrol`."""
+    with suppress(InputError):  # a pattern may match nothing for a while
+        enrol(manifest, place, sources, settings, watched=True)
 
 
 def root_of(sources: Sources) -> Path:
@@ -244,46 +251,6 @@ def kept_orders(kept: Mapping[str, Any]) -> Orders:
         ) from None
 
 
-def counts_of(place: Place) -> Counts:
-    """Return how many pictures are in which state, over all shards.
-
-    Parameters
-    ----------
-    place
-        Of the batch.
-
-    Raises
-    ------
-    InputError
-        If there is no batch.
-    """
-    total = Counts()
-    for path in check_there(place):
-        with Manifest.open(path, read_only=True) as manifest:
-            part = asdict(manifest.counts())
-            total = Counts(**{state: part[state] + n for state, n in asdict(total).items()})
-    return total
-
-
-def check_there(place: Place) -> list[Path]:
-    """Return the manifests of a batch.
-
-    Parameters
-    ----------
-    place
-        Of the batch.
-
-    Raises
-    ------
-    InputError
-        If there are none.
-    """
-    manifests = place.manifests()
-    if not manifests:
-        raise InputError(f"{place.outdir}: holds no batch; try the OUTDIR of one")
-    return manifests
-
-
 def carry_out_batch(
     manifest: Manifest,
     executor: Executor,
@@ -308,9 +275,12 @@ def carry_out_batch(
     """
     coordinator = Coordinator(manifest, executor, place, rules, on_progress)
     try:
-        return coordinator.run(asked)
+        ending = coordinator.run(asked)
     finally:
         executor.close()
+    if place.shard is None and not ending.counts.left:
+        shutil.rmtree(place.folder / "work", ignore_errors=True)  # of pictures that have changed
+    return ending
 
 
 def _content(path: Path) -> str:

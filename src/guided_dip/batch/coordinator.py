@@ -192,7 +192,6 @@ class Coordinator:
         RunError
             If the manifest cannot be written any more; nothing that it has is lost.
         """
-        self.manifest.requeue_running()
         looked = time.monotonic()
         while True:
             if self._ends(asked):

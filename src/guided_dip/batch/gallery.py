@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guided_dip.batch.entries import Counts, Done, Entry, State
+from guided_dip.batch.find import stamp_of
 from guided_dip.batch.gallery_html import (
     INDEX,
     PICTURES,
@@ -33,7 +34,7 @@ from guided_dip.batch.gallery_html import (
     page_name,
 )
 from guided_dip.batch.gallery_summary import FAILED, LISTED, Link, Summary
-from guided_dip.batch.thumbnails import Kept, Thumbnails, digest_of, stamp_of
+from guided_dip.batch.thumbnails import Kept, Thumbnails, digest_of
 from guided_dip.errors import RunError
 from guided_dip.files import one_line, write_whole
 

@@ -309,8 +309,11 @@ class Manifest:
             self._database.run_each(change, values)
 
     def requeue_running(self) -> int:
-        """Queue what a killed coordinator left running, the attempt counted; return how many."""
-        change = "UPDATE pictures SET state = 'queued' WHERE state = 'running'"
+        """Queue what a coordinator has left running, as if not begun; return how many."""
+        change = (
+            "UPDATE pictures SET state = 'queued', attempts = max(0, attempts - 1)"
+            " WHERE state = 'running'"
+        )
         with self.transaction():
             return self._database.run(change)
 

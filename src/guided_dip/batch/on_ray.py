@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -50,7 +51,7 @@ class RayExecutor:
             raise InputError(
                 "--executor ray needs Ray: try pip install 'guided-dip[ray]'"
             ) from None
-        self._ray = ray
+        self._ray: Any = ray
         self._workers, self._gpus = workers, gpus
         self._threads = orders.config.threads or 1
         self._started = not ray.is_initialized()
@@ -66,7 +67,10 @@ class RayExecutor:
         with _own_signals():
             try:
                 self._ray.init(
-                    address, logging_level="ERROR", log_to_driver=False, include_dashboard=False
+                    address,
+                    logging_level=logging.ERROR,
+                    log_to_driver=False,
+                    include_dashboard=False,
                 )
             except (ConnectionError, ValueError, RuntimeError) as error:
                 reason = " ".join(str(error).split())

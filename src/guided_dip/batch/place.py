@@ -94,9 +94,19 @@ class Place:
         return self.folder / "report"
 
     def manifests(self) -> list[Path]:
-        """Return the manifests that are there: of the whole, or of its shards."""
-        whole = self.folder / MANIFEST
-        return [whole] if whole.exists() else self.shards()
+        """Return the manifests that are there: of the whole or of its shards, or of this one.
+
+        Raises
+        ------
+        InputError
+            If there are none.
+        """
+        there = [self.manifest] if self.manifest.exists() else []
+        if not there and self.shard is None:
+            there = self.shards()
+        if not there:
+            raise InputError(f"{self.outdir}: holds no batch; try the OUTDIR of one")
+        return there
 
     def shards(self) -> list[Path]:
         """Return the manifests of shards that are there."""

@@ -136,15 +136,6 @@ def digest_of(name: str, before: Stamp | None, after: Stamp | None) -> str:
     return hashlib.sha256(told.encode()).hexdigest()[:32]
 
 
-def stamp_of(path: Path) -> Stamp | None:
-    """Return a file's stamp, None if there is no such file."""
-    try:
-        told = path.stat()
-    except (OSError, ValueError):  # ValueError: a null in the name
-        return None
-    return Stamp(told.st_size, told.st_mtime_ns)
-
-
 def _pixels(path: Path) -> NDArray[Any]:
     """Read (H, W) or (H, W, 3) pixels of a file, of its first page."""
     pixels = read(path, page=0, nan_as_missing=True).pixels

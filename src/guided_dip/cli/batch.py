@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +11,7 @@ import typer
 
 from guided_dip.cli import options
 from guided_dip.cli.console import give, notes, tell
-from guided_dip.cli.many import batch_progress, per_hour, told
+from guided_dip.cli.many import batch_progress, counted_progress, per_hour, told
 from guided_dip.cli.settings import make_settings
 from guided_dip.jobs.beside import kernel_of, task_of
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from guided_dip.batch.executors import Crew
     from guided_dip.batch.manifest import Enrolled, Manifest
     from guided_dip.batch.place import Place
+    from guided_dip.batch.reading import Reading
     from guided_dip.batch.work import Orders
 
 SHOWN = 10  # failures that are told one by one
@@ -189,27 +191,21 @@ def restore(
             manifest.root = tree
         digest = call.keep_orders(manifest, orders)
 
-        def look(*, again: bool = True) -> Enrolled:
-            import time
-
-            before = time.time_ns() - call.SETTLED if watch else None
-            return call.enrol(
-                manifest,
-                place,
-                sources,
-                digest,
-                overwrite=overwrite and not again,
-                compare_contents=compare_contents and not again,
-                settled_before=before,
-            )
-
-        enrolled = look(again=False)
+        enrolled = call.enrol(
+            manifest,
+            place,
+            sources,
+            digest,
+            overwrite=overwrite,
+            compare_contents=compare_contents,
+            watched=watch,
+        )
         if not quiet:
             tell(_found(place, enrolled))
         rules = Rules(
             fail_fast=fail_fast,
             overwrite=overwrite,
-            look=look if watch else None,
+            look=partial(call.look, manifest, place, sources, digest) if watch else None,
             look_every=watch_every,
         )
         ending = _carried_out(manifest, place, orders, crew, rules, quiet=quiet)
@@ -219,33 +215,60 @@ def restore(
 @batch.command()
 def status(outdir: Outdir, as_json: options.AsJson = False) -> None:
     """Tell how far a batch is, whether or not it is being carried out."""
-    from guided_dip.batch import call
     from guided_dip.batch.find import absolute
-    from guided_dip.batch.manifest import Manifest
     from guided_dip.batch.place import Place
+    from guided_dip.batch.reading import Reading
 
     place = Place(absolute(outdir))
-    counts = call.counts_of(place)
-    failed: list[dict[str, str]] = []
-    running: list[str] = []
-    pace = 0.0
-    for path in call.check_there(place):
-        with Manifest.open(path, read_only=True) as manifest:
-            entries = manifest.entries("failed", limit=SHOWN)
-            failed += [{"name": entry.name, "reason": entry.reason} for entry in entries]
-            running += [entry.name for entry in manifest.entries("running", limit=SHOWN)]
-            pace += manifest.recent_pace() or 0.0
+    with Reading(place) as reading:
+        counts, pace = reading.counts(), reading.pace()
+        running = reading.entries("running", 0, SHOWN)
+        failed = reading.entries("failed", 0, SHOWN)
     if as_json:
         states = {**vars(counts), "left": counts.left, "total": counts.total}
-        give(json.dumps({**states, "per_hour": pace or None, "failures": failed[:SHOWN]}))
+        failures = [{"name": entry.name, "reason": entry.reason} for entry in failed]
+        begun = [entry.name for entry in running]
+        give(json.dumps({**states, "per_hour": pace, "begun": begun, "failures": failures}))
         return
-    lines = [f"{place.outdir}: {told(counts)}"]
-    lines[0] += f"; lately {per_hour(pace)}" * bool(pace)
-    lines += [f"  begun: {name}" for name in running[:SHOWN]]
-    lines += [f"  failed: {each['name']}: {each['reason']}" for each in failed[:SHOWN]]
-    more = counts.failed - len(failed[:SHOWN])
+    lately = "" if pace is None else f"; lately {per_hour(pace)}"
+    lines = [f"{place.outdir}: {told(counts)}{lately}"]
+    lines += [f"  begun: {entry.name}" for entry in running]
+    lines += [f"  failed: {entry.name}: {entry.reason}" for entry in failed]
+    more = counts.failed - len(failed)
     lines += [f"  and {more} more; batch report has them all"] * (more > 0)
     give("\n".join(lines))
+
+
+@batch.command()
+def report(outdir: Outdir, quiet: options.Quiet = False) -> None:
+    """Make a page of all pictures, before and after, with times and what failed."""
+    from guided_dip.batch.find import absolute
+    from guided_dip.batch.gallery import write_gallery
+    from guided_dip.batch.place import Place
+    from guided_dip.batch.reading import Reading
+
+    place = Place(absolute(outdir))
+    with Reading(place) as reading, counted_progress("pictures drawn", quiet=quiet) as update:
+        page = write_gallery(
+            place.report,
+            root=reading.root,
+            outdir=place.outdir,
+            counts=reading.counts(),
+            entries=reading.entries,
+            title=place.outdir.name,
+            about=_about(reading),
+            pace=reading.pace(),
+            on_progress=update,
+        )
+    give(str(page))
+
+
+def _about(reading: Reading) -> dict[str, str]:
+    """Say what the pictures were restored from and with."""
+    content = reading.settings()
+    settings = {**content.get("settings", {}), **{k: True for k in ("joint",) if k in content}}
+    listed = ", ".join(f"{key} {value}" for key, value in settings.items())
+    return {"Sources": str(reading.root), "Settings": listed or "the defaults"}
 
 
 @batch.command()
@@ -276,7 +299,6 @@ def retry(
     crew = _crew(executor, workers, together, ray_address, gpus, per_job, slurm)
     part = None if shard is None else parse_shard(shard)
     place = Place(absolute(outdir), part)
-    call.check_there(place)
     with notes(quiet=quiet), call.opened(place) as manifest:
         latest = manifest.latest_settings()
         if latest is None:

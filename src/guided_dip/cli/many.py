@@ -125,3 +125,43 @@ def drained(now: Progress) -> str:
         f"finishing {now.counts.running} {pictures}, no more are begun; Ctrl-C again stops them, "
         "too, where they can go on later"
     )
+
+
+@contextmanager
+def counted_progress(what: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """Show how many of something are done.
+
+    Parameters
+    ----------
+    what
+        They are, such as ``"pictures drawn"``.
+    quiet
+        Show nothing.
+
+    Yields
+    ------
+    Callable
+        To be called with how many are done, of how many.
+    """
+    began = last = time.monotonic()
+
+    def line(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= EVERY and done:
+            last = now
+            left = duration((now - began) / done * (total - done))
+            tell(f"{done} of {total} {what}, {left} left")
+
+    if quiet:
+        yield lambda _done, _total: None
+    elif sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+        columns = (f"{what}:", MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("", total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+    else:
+        yield line
