@@ -347,6 +347,15 @@ def test_a_clash_is_over_when_the_first_is_written_elsewhere(batch, monkeypatch,
     assert {entry.output for entry in batch.entries("queued")} == {"a.png", "a.tif"}
 
 
+@pytest.mark.parametrize("chunk", [1, 500])
+def test_an_output_that_was_left_is_free_at_once(batch, monkeypatch, chunk):
+    monkeypatch.setattr(manifest, "CHUNK", chunk)
+    world = World("a.tif", "a.png")
+    world.enrol(batch, "a.tif")
+    world.output = lambda name: name
+    assert world.enrol(batch) == Enrolled(new=1, waiting=1)
+
+
 def test_who_clashed_goes_on_though_it_is_not_found_again(batch):
     world = World("a.tif", "a.png", "a.jpg")
     assert world.enrol(batch) == Enrolled(new=1, clashes=2)
@@ -679,8 +688,9 @@ def test_a_reader_waits_for_a_commit(batch, monkeypatch):
 
 
 def test_an_open_transaction_keeps_no_reader_out(batch):
+    batch._database.run("PRAGMA cache_size = 10")  # pages, many fewer than are changed
     with batch.transaction():
-        fill(batch, "many", 6000)  # more than SQLite would keep in memory by itself
+        fill(batch, "many", 6000)
         with Manifest.open(batch.path, read_only=True) as reader:
             assert reader.counts() == Counts()
     assert batch.counts() == Counts(queued=6000)
@@ -950,6 +960,17 @@ def test_what_clashes_with_another_shard_fails(batch, shard):
     assert "as a.tif is" in batch.entry("a.png").reason
     assert batch.absorb(shard.path) == 0
     assert is_sound(batch.path) == batch.counts()
+
+
+def test_an_output_that_was_left_elsewhere_is_free_here(batch, shard):
+    world = World("a.tif", "a.png")
+    assert world.enrol(batch) == Enrolled(new=1, clashes=1)
+    world.output = str
+    world.enrol(shard, "a.tif")
+    shard.claim(1)
+    world.end(shard, "a.tif")
+    assert batch.absorb(shard.path) == 1
+    assert states(batch) == {"a.tif": "done", "a.png": "queued"}
 
 
 def test_shards_of_one_list_join_to_the_whole(batch, tmp_path):
