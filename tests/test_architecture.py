@@ -21,7 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("hiding", "supervision", "tasks", "stopping", "optimizers", "graphs", "training", "members"),
     ("fit", "engine"),
     ("sizing", "config", "result", "restoration", "reconstructor"),
-    ("runs", "plots", "speed"),
+    ("runs", "plots", "speed", "workers"),
     ("experiments", "batch"),
     ("web", "cli"),
 )

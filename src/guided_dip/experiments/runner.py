@@ -27,7 +27,6 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from multiprocessing.connection import wait
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -38,8 +37,9 @@ from guided_dip.config import Config, make_config
 from guided_dip.errors import InputError, choices
 from guided_dip.experiments.board import Board, Outcome, Progress, locked
 from guided_dip.experiments.groups import Group, Task, make_groups, matches
-from guided_dip.experiments.worker import SPEC, Message, Worker, execute
+from guided_dip.experiments.worker import SPEC, Message, execute, placed, work
 from guided_dip.runs import Source, load_run
+from guided_dip.workers import Ended, Pool
 
 _log = logging.getLogger(__name__)
 
@@ -298,38 +298,25 @@ def _hear(message: Message, board: Board) -> None:
 def _run_in_workers(waiting: deque[Group], board: Board, count: int) -> None:
     devices = _cuda_devices()
     places = [f"cuda:{number % devices}" if devices else None for number in range(count)]
-    crew: list[Worker] = []
-    try:
-        crew += [Worker(place) for place in places]
-        while waiting or any(worker.left for worker in crew):
-            for worker in crew:
-                if not worker.left and waiting:
+    over: set[str] = set()
+    with Pool(work, places) as pool:
+        while waiting or pool.busy:
+            for worker in pool.idle:
+                if waiting:
                     group = waiting.popleft()
                     _start(group, board)
-                    worker.give(group)
-            busy = {worker.connection: worker for worker in crew if worker.left}
-            for connection in wait(list(busy)):
-                worker = next(w for c, w in busy.items() if c is connection)
-                if not _listen(worker, board):
-                    crew.remove(worker)
-                    crew += [Worker(worker.device)] if waiting else []
-    finally:
-        for worker in crew:
-            worker.terminate()
-        for worker in crew:
-            worker.stop()
+                    worker.give(placed(group, worker.place))
+            for worker, message in pool.wait():
+                if isinstance(message, Ended):
+                    _give_up(worker.item, message, over, board)
+                    continue
+                _hear(message, board)
+                if message.kind in ("done", "failed"):
+                    over.add(message.name)
 
 
-def _listen(worker: Worker, board: Board) -> bool:
-    """Take in one message of a worker; False if it is no more."""
-    try:
-        message: Message = worker.connection.recv()
-    except (EOFError, OSError):
-        worker.stop()
-        for name in worker.left:
-            board.fail(name, f"its process ended unasked (exit code {worker.exit_code})")
-        return False
-    _hear(message, board)
-    if message.kind in ("done", "failed"):
-        worker.left.remove(message.name)
-    return True
+def _give_up(group: Group, ended: Ended, over: set[str], board: Board) -> None:
+    """Note that what is left of a group has failed, as its process is no more."""
+    for task in group.unfinished:
+        if task.name not in over:
+            board.fail(task.name, f"its process ended unasked (exit code {ended.exit_code})")
