@@ -14,7 +14,7 @@ import torch
 
 from guided_dip.config import Config
 from guided_dip.errors import InputError
-from guided_dip.experiments import runner, worker
+from guided_dip.experiments import runner
 from guided_dip.experiments.board import locked, read_index
 from guided_dip.experiments.groups import Group
 from guided_dip.experiments.runner import LATER, Input, RunSpec, digest_of, run_all
@@ -514,11 +514,10 @@ def test_a_group_has_at_least_one_run(tmp_path):
     assert not (tmp_path / "study").exists()
 
 
-def test_a_worker_that_is_told_to_end_is_not_cut_off_by_the_next_word():
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        with pytest.raises(SystemExit):
-            worker._quit()
-        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def test_a_worker_s_device_is_for_runs_that_leave_it_open(tmp_path):
+    specs = [*specs_of(1), RunSpec("open", "p", SETTINGS | {"device": "auto"})]
+    group = Group(tuple(runner._task(spec, tmp_path, {"p": picture()}) for spec in specs))
+    placed = runner.placed(group, "cuda:1")
+    assert [task.config.device for task in placed.tasks] == ["cpu", "cuda:1"]
+    assert [task.digest for task in placed.tasks] == [task.digest for task in group.tasks]
+    assert runner.placed(group, None) is group

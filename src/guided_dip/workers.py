@@ -217,10 +217,11 @@ class Worker:
 
     def _vent(self) -> bool:
         """Drop a message; False if there will be no more."""
-        try:
-            data = self._connection.recv_bytes()
-        except (EOFError, OSError):
-            return False
+        with _held(signal.SIGTERM), _held(signal.SIGINT):
+            try:
+                data = self._connection.recv_bytes()
+            except (EOFError, OSError):
+                return False
         if data == _IDLE:
             self.terminate()  # its work function has kept the first word to itself
         return True
@@ -293,24 +294,25 @@ class Pool:
         Returns
         -------
         list of (Worker, message)
-            None if the time runs out, if nobody is busy, or if all that has come of it is that a
+            Empty if the time runs out, if nobody is busy, or if all that has come of it is that a
             worker is idle again.
 
         Notes
         -----
-        An exception that a signal's handler raises in here, as Ctrl-C does, may cut a message in
-        two. Do no more than leave the pool after it.
+        An exception that a signal's handler raises in here, as Ctrl-C does, may lose messages. A
+        handler that returns does not end the wait: give it some seconds where that matters.
         """
         busy = self.busy
         if not busy:
             return []
         ready = wait([worker._connection for worker in busy], seconds)
-        return [
-            (worker, message)
-            for worker in busy
-            if worker._connection in ready
-            for message in worker._hear()
-        ]
+        with _held(signal.SIGTERM), _held(signal.SIGINT):
+            return [
+                (worker, message)
+                for worker in busy
+                if worker._connection in ready
+                for message in worker._hear()
+            ]
 
     def terminate(self) -> None:
         """Tell every process to end, without waiting for it."""
@@ -337,13 +339,36 @@ def _see_off(crew: Sequence[Worker]) -> None:
     """
     until = time.monotonic() + PATIENCE
     talking = [worker for worker in crew if worker.pid and not worker._over]
-    while talking and (left := until - time.monotonic()) > 0:
-        ready = wait([worker._connection for worker in talking], left)
-        for worker in talking.copy():
-            if worker._connection in ready and not worker._vent():
-                talking.remove(worker)
-    for worker in crew:
-        worker._bury(max(0.0, until - time.monotonic()))
+    try:
+        while talking and (left := until - time.monotonic()) > 0:
+            ready = wait([worker._connection for worker in talking], left)
+            for worker in talking.copy():
+                if worker._connection in ready and not worker._vent():
+                    talking.remove(worker)
+    finally:
+        for worker in crew:
+            worker._bury(max(0.0, until - time.monotonic()))
+
+
+@contextmanager
+def _held(number: signal.Signals) -> Iterator[None]:
+    """Have a signal wait whose handler may raise, which would cut a message in two."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # handlers run in the main thread only
+        return
+    came = False
+
+    def note(*_: object) -> None:
+        nonlocal came
+        came = True
+
+    before = signal.signal(number, note)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+        if came:
+            signal.raise_signal(number)
 
 
 @contextmanager
@@ -411,8 +436,7 @@ class _Pipe:
     def receive(self, question: int) -> Any:
         """Wait for an answer, or an item as if it were that to question 0."""
         while True:
-            with suppress(OSError):  # reading says the same
-                self._connection.poll(None)  # a signal that cuts this short does no harm
+            wait([self._connection])  # a signal that cuts this short does no harm
             with _in_one_piece():
                 data = self._connection.recv_bytes()
             letter: _Letter = pickle.loads(data)
@@ -422,22 +446,13 @@ class _Pipe:
 
 @contextmanager
 def _in_one_piece() -> Iterator[None]:
-    """Have SIGTERM wait, whose handler may raise; end the process if the other end has gone."""
-    came = gone = False
-
-    def note(*_: object) -> None:
-        nonlocal came
-        came = True
-
-    before = signal.signal(signal.SIGTERM, note)
-    try:
-        yield
-    except (EOFError, OSError):
-        gone = True
-    finally:
-        signal.signal(signal.SIGTERM, before)
-        if came:
-            signal.raise_signal(signal.SIGTERM)
+    """Have SIGTERM wait for what is done here; end the process if the other end has gone."""
+    gone = False
+    with _held(signal.SIGTERM):
+        try:
+            yield
+        except (EOFError, OSError):
+            gone = True
     if gone:
         _quit()
 

@@ -162,7 +162,7 @@ def enrol(
     found = find(paths, root, place.outdir, suffix=sources.suffix, recursive=sources.recursive)
     if place.shard is not None:
         shard = place.shard
-        found = (each for each in found if shard.has(each.name))
+        found = (each for each in found if shard.has(each.output))
     if watched:
         before = time.time_ns() - SETTLED
         found = (each for each in found if each.stamp is not None and each.stamp.changed < before)

@@ -29,9 +29,9 @@ class Shard:
     number: int
     count: int
 
-    def has(self, name: str) -> bool:
-        """Tell whether a picture belongs to it."""
-        digest = hashlib.sha256(os.fsencode(name)).digest()
+    def has(self, output: str) -> bool:
+        """Tell whether it has the picture, or the pictures, that would be written to an output."""
+        digest = hashlib.sha256(os.fsencode(output)).digest()
         return int.from_bytes(digest[:8], "big") % self.count == self.number - 1
 
 

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from guided_dip.errors import reason_of
 from guided_dip.experiments.benchmark_jobs import Job
 from guided_dip.experiments.benchmark_records import RECORDS, Score, Store
 from guided_dip.experiments.benchmark_study import STUDY, Benchmark, load_benchmark
 from guided_dip.experiments.board import Outcome, Progress, locked, read_index
 from guided_dip.experiments.methods import DIP, PEAK
 from guided_dip.experiments.runner import run_all
-from guided_dip.experiments.worker import failure_of
 from guided_dip.files import write_whole
 from guided_dip.images import Picture, from_float, write
 from guided_dip.memory import forget_peak, peak_memory
@@ -152,7 +152,7 @@ def _run_functions(
         try:
             store.add([_run_function(job, folder)])
         except Exception as error:
-            yield Outcome(job.name, "failed", " ".join(failure_of(error).split()))
+            yield Outcome(job.name, "failed", reason_of(error))
         else:
             yield Outcome(job.name, "done")
 

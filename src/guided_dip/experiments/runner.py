@@ -22,12 +22,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from multiprocessing.connection import wait
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -38,8 +36,9 @@ from guided_dip.config import Config, make_config
 from guided_dip.errors import InputError, choices
 from guided_dip.experiments.board import Board, Outcome, Progress, locked
 from guided_dip.experiments.groups import Group, Task, make_groups, matches
-from guided_dip.experiments.worker import SPEC, Message, Worker, execute
+from guided_dip.experiments.worker import SPEC, Message, execute, placed, work
 from guided_dip.runs import Source, load_run
+from guided_dip.workers import Ended, Pool, cores, cuda_devices
 
 _log = logging.getLogger(__name__)
 
@@ -176,11 +175,7 @@ def _run_all(groups: Sequence[Group], board: Board, workers: int | None) -> tupl
 
 def default_workers() -> int:
     """Return one worker a CUDA device, or one a core where there is none."""
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))  # those this process may use
-    else:
-        cores = os.cpu_count() or 1
-    return _cuda_devices() or cores
+    return cuda_devices() or cores()
 
 
 def is_finished(folder: Path, digest: str) -> bool:
@@ -267,12 +262,6 @@ def _check_names(specs: Sequence[RunSpec]) -> None:
             raise InputError(f"a run cannot be called '{name}': try a relative name of its own")
 
 
-def _cuda_devices() -> int:
-    import torch
-
-    return torch.cuda.device_count() if torch.cuda.is_available() else 0
-
-
 def _run_here(waiting: deque[Group], board: Board) -> None:
     for group in waiting:
         _start(group, board)
@@ -296,40 +285,27 @@ def _hear(message: Message, board: Board) -> None:
 
 
 def _run_in_workers(waiting: deque[Group], board: Board, count: int) -> None:
-    devices = _cuda_devices()
+    devices = cuda_devices()
     places = [f"cuda:{number % devices}" if devices else None for number in range(count)]
-    crew: list[Worker] = []
-    try:
-        crew += [Worker(place) for place in places]
-        while waiting or any(worker.left for worker in crew):
-            for worker in crew:
-                if not worker.left and waiting:
+    over: set[str] = set()
+    with Pool(work, places) as pool:
+        while waiting or pool.busy:
+            for worker in pool.idle:
+                if waiting:
                     group = waiting.popleft()
                     _start(group, board)
-                    worker.give(group)
-            busy = {worker.connection: worker for worker in crew if worker.left}
-            for connection in wait(list(busy)):
-                worker = next(w for c, w in busy.items() if c is connection)
-                if not _listen(worker, board):
-                    crew.remove(worker)
-                    crew += [Worker(worker.device)] if waiting else []
-    finally:
-        for worker in crew:
-            worker.terminate()
-        for worker in crew:
-            worker.stop()
+                    worker.give(placed(group, worker.place))
+            for worker, message in pool.wait():
+                if isinstance(message, Ended):
+                    _give_up(worker.item, message, over, board)
+                    continue
+                _hear(message, board)
+                if message.kind in ("done", "failed"):
+                    over.add(message.name)
 
 
-def _listen(worker: Worker, board: Board) -> bool:
-    """Take in one message of a worker; False if it is no more."""
-    try:
-        message: Message = worker.connection.recv()
-    except (EOFError, OSError):
-        worker.stop()
-        for name in worker.left:
-            board.fail(name, f"its process ended unasked (exit code {worker.exit_code})")
-        return False
-    _hear(message, board)
-    if message.kind in ("done", "failed"):
-        worker.left.remove(message.name)
-    return True
+def _give_up(group: Group, ended: Ended, over: set[str], board: Board) -> None:
+    """Note that what is left of a group has failed, as its process is no more."""
+    for task in group.unfinished:
+        if task.name not in over:
+            board.fail(task.name, f"its process ended unasked (exit code {ended.exit_code})")

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
-import sys
-import threading
 import time
-import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Literal, NoReturn
+from typing import TYPE_CHECKING, Literal
 
-from guided_dip.errors import InputError, RunError
+from guided_dip.errors import reason_of
 from guided_dip.experiments.groups import Group, Task
 from guided_dip.images import Picture
 from guided_dip.memory import forget_peak
 from guided_dip.result import Record, Result
 from guided_dip.runs import RunWriter, new_run, summarize
+from guided_dip.workers import Link
 
 if TYPE_CHECKING:
     from guided_dip.restoration import Restoration
 
 SPEC = "spec.json"
 EVERY = 0.2  # seconds between a worker's messages about a run
-PATIENCE = 3.0  # seconds that a worker has to clean up
 
 
 @dataclass(frozen=True)
@@ -103,7 +97,7 @@ def _run_together(group: Group, tell: Tell) -> tuple[Task, ...]:
         forget_peak(restorations[0].config.device)
         results = run_together(restorations, on_step)
     except Exception as error:
-        text = f"{len(tasks)} runs are computed one by one: {failure_of(error)}"
+        text = f"{len(tasks)} runs are computed one by one: {reason_of(error)}"
         tell(Message("note", group.name, text=text))
         return group.unfinished
     diverged = []
@@ -123,7 +117,7 @@ def _outcome_told(task: Task, tell: Tell) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        tell(Message("failed", task.name, text=failure_of(error)))
+        tell(Message("failed", task.name, text=reason_of(error)))
     else:
         tell(Message("done", task.name))
 
@@ -150,93 +144,29 @@ def _fill(run: RunWriter, task: Task, restoration: Restoration, result: Result, 
     run.save(restoration, result, summary, restored)
 
 
-def failure_of(error: Exception) -> str:
-    """Say in one line why a run failed."""
-    if isinstance(error, InputError | RunError):
-        return str(error)
-    return f"{type(error).__name__}: {error}"
+def work(group: Group, link: Link) -> None:
+    """Carry out the runs of a group in a worker's process: see `execute`.
 
-
-class Worker:
-    """A process that carries out one group of runs after another.
-
-    Attributes
+    Parameters
     ----------
+    group
+        The runs.
+    link
+        To the study's process.
+    """
+    execute(group, _Reports(link))
+
+
+def placed(group: Group, device: str | None) -> Group:
+    """Have runs whose settings leave the device open compute on one.
+
+    Parameters
+    ----------
+    group
+        The runs.
     device
-        Where its runs compute if their settings leave it open.
-    left
-        Names of the runs it is at; none if it waits for some.
-    connection
-        Where its messages arrive; at its end, once the process is no more.
+        None leaves it open.
     """
-
-    def __init__(self, device: str | None) -> None:
-        context = multiprocessing.get_context("spawn")  # a forked torch would hang
-        self.device = device
-        self.left: list[str] = []
-        self.connection, far = context.Pipe()
-        self._process = context.Process(target=_work, args=(far, device), daemon=True)
-        with _deaf_to_interrupts():
-            self._process.start()
-        far.close()
-
-    @property
-    def exit_code(self) -> int | None:
-        """Of the process; None while it lives, minus the signal that killed it."""
-        return self._process.exitcode
-
-    def give(self, group: Group) -> None:
-        """Have it carry out runs."""
-        self.left = [task.name for task in group.unfinished]
-        with suppress(BrokenPipeError):  # it was killed while idle: reading says so, too
-            self.connection.send(group)
-
-    def terminate(self) -> None:
-        """Tell the process to end, without waiting for it."""
-        self._process.terminate()
-
-    def stop(self) -> None:
-        """End the process, whatever it is at."""
-        self.terminate()
-        self._process.join(PATIENCE)
-        if self._process.is_alive():
-            self._process.kill()
-            self._process.join()
-        self.connection.close()
-
-
-@contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Have a process that is started here ignore Ctrl-C from its first moment.
-
-    The terminal sends it to the workers as well, which would each print a traceback.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set signals
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _quit(*_: object) -> NoReturn:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: it would cut off the clean-up
-    raise SystemExit(1)
-
-
-def _work(connection: Connection[Message, Group], device: str | None) -> None:
-    signal.signal(signal.SIGTERM, _quit)
-    if not sys.warnoptions:
-        warnings.simplefilter("ignore")
-    with suppress(EOFError, BrokenPipeError):
-        while True:
-            execute(_placed(connection.recv(), device), _Reports(connection))
-
-
-def _placed(group: Group, device: str | None) -> Group:
-    """Have runs whose settings leave the device open compute on one."""
     if device is None:
         return group
     return replace(group, tasks=tuple(_placed_task(task, device) for task in group.tasks))
@@ -251,8 +181,8 @@ def _placed_task(task: Task, device: str) -> Task:
 class _Reports:
     """Sends word of runs, of their steps not more often than anyone would look."""
 
-    def __init__(self, connection: Connection[Message, Group]) -> None:
-        self._connection = connection
+    def __init__(self, link: Link) -> None:
+        self._link = link
         self._next: dict[str, float] = defaultdict(float)
 
     def __call__(self, message: Message) -> None:
@@ -261,7 +191,4 @@ class _Reports:
             if now < self._next[message.name]:
                 return
             self._next[message.name] = now + EVERY
-        try:
-            self._connection.send(message)
-        except OSError:  # the study's process was killed
-            _quit()
+        self._link.tell(message)

@@ -15,7 +15,7 @@ from scipy import ndimage
 from guided_dip import backbones
 from guided_dip import config as configs
 from guided_dip.config import Config
-from guided_dip.engine import resolve_device, resolve_precision, to_array, to_tensor
+from guided_dip.engine import resolve_device, resolve_precision, thread_count, to_array, to_tensor
 from guided_dip.errors import InputError
 from guided_dip.grain import Grain
 from guided_dip.images import to_float
@@ -148,6 +148,17 @@ def prepare(
     InputError
         If the image or a setting is not usable, or the time budget allows too few steps.
     """
+    with thread_count(config.threads):
+        return _prepared(image, config, known, clean, time_budget)
+
+
+def _prepared(
+    image: NDArray[Any],
+    config: Config,
+    known: Known,
+    clean: NDArray[Any] | None,
+    time_budget: float | None,
+) -> Restoration:
     pixels = _checked(image, "image", nan_as_missing=config.nan_as_missing)
     reference = None if clean is None else _checked(clean, "clean image")
     if config.resize is not None and (config.task != "denoise" or known.mask is not None):
