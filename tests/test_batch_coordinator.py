@@ -128,6 +128,9 @@ class Scripted:
     def stop(self):
         self.stops += 1
 
+    def close(self):
+        pass
+
     def given(self):
         return [name for group in self.groups for name in group]
 

@@ -1,4 +1,4 @@
-"""Processes of this machine: no more at a time than its memory holds, and none of them forgotten."""
+"""Processes of this machine: no more at a time than its memory holds, and none forgotten."""
 
 from types import SimpleNamespace
 
@@ -240,7 +240,7 @@ def test_nobody_is_let_in_once_all_are_to_end(make):
 
 @given(data=st.data())
 def test_never_more_memory_is_taken_than_there_is(data):
-    """Any order of asking, ending and dying: within the limit or alone, and nobody waits for ever."""
+    """Whatever asks, ends and dies: within the limit or alone, and nobody waits for ever."""
     limit = 8 * GIB
     workers = data.draw(st.integers(1, 4))
     pools = []
