@@ -17,6 +17,7 @@ from guided_dip.batch.work import Event, Executor, Item
 from guided_dip.errors import InputError
 
 TURN = 0.5  # seconds that nothing is looked at but what workers say
+PAUSE = 0.05  # seconds, where there is nothing to wait for
 PATIENCE = 300.0  # seconds for a step and a checkpoint of what is asked to end
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -199,9 +200,9 @@ class Coordinator:
             elif not asked.drain:
                 self._give()
             if not self._running:
-                if self.rules.look is None or asked.drain or self._stopping is not None:
+                if self._is_over(asked):
                     break
-                time.sleep(min(TURN, self.rules.look_every))
+                time.sleep(PAUSE)
             self._take_in(self.executor.wait(TURN))
             look_on = self.rules.look is not None and not asked.drain
             if look_on and time.monotonic() - looked >= self.rules.look_every:
@@ -220,6 +221,12 @@ class Coordinator:
             asked.signal,
             self.rules.fail_fast and self._failed > 0,
         )
+
+    def _is_over(self, asked: Requests) -> bool:
+        """Whether nothing more is to be begun; a worker may be free only in a moment."""
+        if asked.drain or self._stopping is not None:
+            return True
+        return self.rules.look is None and not self.manifest.counts().queued
 
     def _ends(self, asked: Requests) -> bool:
         return asked.stop or bool(self._stuck) or (self.rules.fail_fast and self._failed > 0)
