@@ -98,7 +98,14 @@ def make_executor(crew: Crew, orders: Orders, place: Place) -> tuple[Executor, i
     if crew.executor == "slurm":
         from guided_dip.batch.on_slurm import SlurmExecutor
 
-        executor = SlurmExecutor(orders, place, jobs=crew.workers, gpus=crew.gpus, asked=crew.slurm)
+        executor = SlurmExecutor(
+            orders,
+            place,
+            jobs=crew.workers,
+            gpus=crew.gpus,
+            asked=crew.slurm,
+            together=crew.together or (TOGETHER if crew.gpus else 1),
+        )
         return executor, crew.per_job
     return _local(crew, orders)
 
