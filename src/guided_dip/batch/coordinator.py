@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from guided_dip.batch.entries import Counts, Entry
@@ -228,6 +229,10 @@ class Coordinator:
             return True
         return self.rules.look is None and not self.manifest.counts().queued
 
+    @cached_property
+    def _root(self) -> Path:
+        return self.manifest.root  # which is read from the file each time
+
     def _ends(self, asked: Requests) -> bool:
         return asked.stop or bool(self._stuck) or (self.rules.fail_fast and self._failed > 0)
 
@@ -251,7 +256,7 @@ class Coordinator:
 
     def _item(self, entry: Entry) -> Item | None:
         """Return what a worker needs to know; None if that cannot be."""
-        source = self.manifest.root / entry.name
+        source = self._root / entry.name
         output = self.place.output(entry.output)
         try:
             self._check(source, output)
@@ -275,7 +280,7 @@ class Coordinator:
 
     def _check(self, source: Path, output: Path) -> None:
         """Refuse to write among the sources."""
-        root = self.manifest.root
+        root = self._root
         if output == source or (
             output.is_relative_to(root) and not self.place.outdir.is_relative_to(root)
         ):
