@@ -528,9 +528,9 @@ def test_each_picture_gets_its_share_of_the_cores(monkeypatch):
     assert threaded(auto, Crew(workers=2)).content() == auto.content()
 
 
-def test_an_executor_that_is_none_is_refused_with_a_hint(here):
+def test_an_executor_that_is_none_is_refused_with_a_hint():
     with pytest.raises(InputError, match=r"--executor slrum: is none: did you mean 'slurm'\?"):
-        make_executor(Crew("slrum"), orders(), Place(here))
+        Crew("slrum")
 
 
 def test_what_slurm_is_asked_for_is_read():

@@ -5,6 +5,7 @@ Whether a place will do is found out before an hour of computing, not after it.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from guided_dip.errors import InputError, RunError
 
+TEMPORARY = ".tmp"
 LOCK = ".lock"  # in a folder that one call at a time may write to
 
 
@@ -59,8 +61,7 @@ def write_whole(path: Path, data: bytes | str) -> None:
         If it cannot be written, for instance on a full disk.
     """
     target = Path(os.path.realpath(path))
-    # A name of fixed length, as adding to the target's could make it too long.
-    temporary = target.with_name(f".guided-dip-{secrets.token_hex(8)}.tmp")
+    temporary = target.with_name(f"{_beginning(target)}{secrets.token_hex(8)}{TEMPORARY}")
     try:
         with temporary.open("xb") as file:
             file.write(data.encode() if isinstance(data, str) else data)
@@ -77,6 +78,26 @@ def write_whole(path: Path, data: bytes | str) -> None:
             text = one_line(f"{path}: cannot be written ({reason}); try another folder or disk")
             raise RunError(text) from error
         raise
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what a killed process has left of writing a file; nobody may be writing it.
+
+    Parameters
+    ----------
+    path
+        The file's place, as for `write_whole`.
+    """
+    target = Path(os.path.realpath(path))
+    for leftover in target.parent.glob(f"{_beginning(target)}*{TEMPORARY}"):
+        with suppress(OSError):
+            leftover.unlink()
+
+
+def _beginning(target: Path) -> str:
+    # Of fixed length, as adding to the target's name could make it too long.
+    digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()
+    return f".guided-dip-{digest[:12]}-"
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from guided_dip.batch.entries import Done
 from guided_dip.batch.find import stamp_of
 from guided_dip.batch.work import Event, Item, Orders, Tell
 from guided_dip.errors import InputError, InterruptionError, RunError, reason_of
-from guided_dip.files import one_line
+from guided_dip.files import one_line, remove_leftovers
 from guided_dip.jobs.job import Job
 from guided_dip.jobs.pages import STACK, page_count, restore_pages
 from guided_dip.jobs.watcher import Watcher
@@ -101,7 +101,8 @@ def _together(items: Sequence[Item], orders: Orders, tell: Tell, admit: Admit) -
         for item, log in zip(items, logs, strict=True):
             with _told(item, log, tell):
                 _check(item)
-                if page_count(item.source, None) > 1 or item.work.exists():
+                item.work.mkdir(exist_ok=True)  # says that it has been begun
+                if page_count(item.source, None) > 1 or any(item.work.iterdir()):
                     _restore(item, orders, tell, log, admit)
                 else:
                     begun.append((item, _Logged(item, log, tell, admit_all)))
@@ -109,6 +110,7 @@ def _together(items: Sequence[Item], orders: Orders, tell: Tell, admit: Admit) -
         outcomes = restore_together(jobs, orders.config, [watcher for _, watcher in begun])
         for (item, watcher), outcome in zip(begun, outcomes, strict=True):
             with _told(item, watcher.log, tell):
+                shutil.rmtree(item.work, ignore_errors=True)
                 if isinstance(outcome, Exception):
                     raise outcome
                 if outcome is not None:
@@ -135,6 +137,8 @@ def _check(item: Item) -> None:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"{folder}: cannot be made ({error.strerror})") from error
+    if item.work.exists():  # an attempt was killed, perhaps while it wrote the output
+        remove_leftovers(item.output)
 
 
 def _restore(item: Item, orders: Orders, tell: Tell, log: _Log, admit: Admit) -> None:

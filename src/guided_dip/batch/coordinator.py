@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from guided_dip.batch.entries import Counts, Entry
@@ -19,7 +20,7 @@ from guided_dip.batch.work import Event, Executor, Item
 from guided_dip.errors import InputError
 
 TURN = 0.5  # seconds that nothing is looked at but what workers say
-NAP = 0.05  # seconds to wait for who has no room, and nothing to say either
+PAUSE = 0.05  # seconds, where there is nothing to wait for
 PATIENCE = 300.0  # seconds for a step and a checkpoint of what is asked to end
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -224,22 +225,25 @@ class Coordinator:
             self.rules.fail_fast and self._failed > 0,
         )
 
-    def _ends(self, asked: Requests) -> bool:
-        return asked.stop or bool(self._stuck) or (self.rules.fail_fast and self._failed > 0)
-
     def _is_over(self, asked: Requests) -> bool:
-        """Tell whether nothing comes after what is running."""
+        """Whether nothing more is to be begun; a worker may be free only in a moment."""
         if asked.drain or self._stopping is not None:
             return True
-        # What is queued although nothing runs: who has just ended a picture has no room yet.
         return self.rules.look is None and not self.manifest.counts().queued
+
+    @cached_property
+    def _root(self) -> Path:
+        return self.manifest.root  # which is read from the file each time
+
+    def _ends(self, asked: Requests) -> bool:
+        return asked.stop or bool(self._stuck) or (self.rules.fail_fast and self._failed > 0)
 
     def _rest(self) -> None:
         """Wait where nobody has anything to say."""
         if not self.manifest.counts().queued:
             time.sleep(min(TURN, self.rules.look_every) if self.rules.look else 0)
         elif not self.executor.room():
-            time.sleep(NAP)
+            time.sleep(PAUSE)
 
     def _stop(self) -> None:
         if self._stopping is None:
@@ -273,7 +277,7 @@ class Coordinator:
 
     def _item(self, entry: Entry) -> Item | None:
         """Return what a worker needs to know; None if that cannot be."""
-        source = self.manifest.root / entry.name
+        source = self._root / entry.name
         output = self.place.output(entry.output)
         try:
             self._check(source, output)
@@ -297,7 +301,7 @@ class Coordinator:
 
     def _check(self, source: Path, output: Path) -> None:
         """Refuse to write among the sources."""
-        root, outdir = self.manifest.root, self.place.outdir
+        root, outdir = self._root, self.place.outdir
         apart = outdir != root and outdir.is_relative_to(root)  # where no sources are looked for
         if output == source or (output.is_relative_to(root) and not apart):
             raise InputError(f"{output}: is among the sources; try another OUTDIR")

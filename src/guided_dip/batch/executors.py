@@ -49,6 +49,11 @@ class Crew:
     per_job: int = 20
     slurm: Mapping[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.executor not in NAMES:
+            problem = f"--executor {self.executor}: is none"
+            raise InputError(f"{problem}: {choices(self.executor, NAMES)}")
+
 
 def threaded(orders: Orders, crew: Crew) -> Orders:
     """Return orders that say how many threads a picture gets: its share of the cores.
@@ -83,10 +88,8 @@ def make_executor(crew: Crew, orders: Orders, place: Place) -> tuple[Executor, i
     Raises
     ------
     InputError
-        If there is no such executor, or what it needs is not installed.
+        If what it needs is not installed.
     """
-    if crew.executor not in NAMES:
-        raise InputError(f"--executor {crew.executor}: is none: {choices(crew.executor, NAMES)}")
     if crew.executor == "ray":
         from guided_dip.batch.on_ray import RayExecutor
 
@@ -95,7 +98,14 @@ def make_executor(crew: Crew, orders: Orders, place: Place) -> tuple[Executor, i
     if crew.executor == "slurm":
         from guided_dip.batch.on_slurm import SlurmExecutor
 
-        executor = SlurmExecutor(orders, place, jobs=crew.workers, gpus=crew.gpus, asked=crew.slurm)
+        executor = SlurmExecutor(
+            orders,
+            place,
+            jobs=crew.workers,
+            gpus=crew.gpus,
+            asked=crew.slurm,
+            together=crew.together or (TOGETHER if crew.gpus else 1),
+        )
         return executor, crew.per_job
     return _local(crew, orders)
 

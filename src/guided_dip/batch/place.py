@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from guided_dip.errors import InputError
@@ -76,7 +77,7 @@ class Place:
     outdir: Path
     shard: Shard | None = None
 
-    @property
+    @cached_property
     def folder(self) -> Path:
         """Of all that is not a restoration."""
         return self.outdir / FOLDER
@@ -119,13 +120,13 @@ class Place:
     def work(self, name: str, settings: str) -> Path:
         """Return the folder of a picture's unfinished run with certain settings."""
         digest = hashlib.sha256(os.fsencode(f"{settings} {name}")).hexdigest()
-        return self.folder / "work" / digest[:24]
+        return self.folder.joinpath("work", digest[:24])
 
     def log(self, name: str) -> Path:
         """Return the file that a picture's job writes what it does to."""
         path = PurePosixPath(name)
-        return self.folder / "logs" / path.parent / f"{path.name}.log"
+        return self.folder.joinpath("logs", path.parent, f"{path.name}.log")
 
     def run(self, name: str) -> Path:
         """Return where a picture's run is kept, if runs are."""
-        return self.folder / "runs" / name
+        return self.folder.joinpath("runs", name)

@@ -130,7 +130,9 @@ Executor = Annotated[
 Workers = Annotated[
     int | None,
     typer.Option(
-        metavar="N", min=1, help="Pictures at a time.  [default: one a GPU, else one a core]"
+        metavar="N",
+        min=1,
+        help="Pictures, or Slurm jobs, at a time.  [default: one a GPU, else one a core; 100 jobs]",
     ),
 ]
 Together = Annotated[
@@ -159,7 +161,8 @@ Slurm = Annotated[
     list[str] | None,
     typer.Option(
         metavar="KEY=VALUE",
-        help="What Slurm is asked for, such as partition=gpu or time=120; may be repeated.",
+        help="What Slurm is asked for, such as partition=gpu or time=120; may be repeated.  "
+        "cluster=local tries it on this machine, without a Slurm.",
     ),
 ]
 FailFast = Annotated[
