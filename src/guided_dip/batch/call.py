@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from guided_dip.batch.coordinator import Coordinator, Ending, Progress, Requests, Rules
 from guided_dip.batch.find import absolute, common_root, expand, find, stamp_of
@@ -17,9 +19,11 @@ from guided_dip.batch.place import Place
 from guided_dip.batch.work import Executor, Orders, digest_of
 from guided_dip.config import make_config
 from guided_dip.errors import InputError
-from guided_dip.files import locked
+from guided_dip.files import locked, one_line
 
 SETTLED = 2_000_000_000  # nanoseconds for which a file that is watched has not changed
+# Nanoseconds that a file server's clock may be ahead; that of a camera may be more.
+AHEAD = 3600 * 10**9
 
 
 @dataclass(frozen=True)
@@ -83,8 +87,11 @@ def opened(place: Place, root: Path | None = None) -> Iterator[Manifest]:
     Raises
     ------
     InputError
-        If another call is at work there, or the manifest cannot be used.
+        If another call is at work there, the manifest cannot be used, or the sources are in the
+        same folder.
     """
+    if root is not None and root.is_dir() and place.outdir.is_dir() and place.outdir.samefile(root):
+        raise InputError(f"{place.outdir}: is the folder of the sources; try another OUTDIR")
     try:
         if root is None:
             place.manifests()  # says so where there are none
@@ -94,18 +101,25 @@ def opened(place: Place, root: Path | None = None) -> Iterator[Manifest]:
         why = error.strerror or type(error).__name__
         raise InputError(f"{place.outdir}: cannot be written to ({why}); try another") from None
     doing = "restoring pictures there"
-    with locked(place.folder, doing, f"{place.manifest.stem}.lock"):
+    with locked(place.folder, doing, f"{place.manifest.stem}.lock"), ExitStack() as stack:
+        shards = [] if place.shard else place.shards()
+        for shard in shards:  # all of them first: nothing is taken over while one is at work
+            stack.enter_context(locked(place.folder, doing, f"{shard.stem}.lock"))
         _check_parts(place)
-        manifest = (
-            Manifest.open(place.manifest) if root is None else Manifest.create(place.manifest, root)
-        )
-        with manifest:
-            for shard in [] if place.shard else place.shards():
-                with locked(place.folder, doing, f"{shard.stem}.lock"):
-                    manifest.absorb(shard)
-                    shard.unlink()
-            manifest.requeue_running()
-            yield manifest
+        manifest = stack.enter_context(_manifest(place, root))
+        for shard in shards:
+            manifest.absorb(shard)
+            shard.unlink()
+        manifest.requeue_running()
+        yield manifest
+
+
+def _manifest(place: Place, root: Path | None) -> Manifest:
+    """Open the manifest, or begin it: of shards that the whole takes over, there may be none."""
+    if root is None and not place.manifest.exists() and place.shard is None:
+        with Manifest.open(place.shards()[0], read_only=True) as first:
+            root = first.root
+    return Manifest.open(place.manifest) if root is None else Manifest.create(place.manifest, root)
 
 
 def _check_parts(place: Place) -> None:
@@ -164,8 +178,9 @@ def enrol(
         shard = place.shard
         found = (each for each in found if shard.has(each.output))
     if watched:
-        before = time.time_ns() - SETTLED
-        found = (each for each in found if each.stamp is not None and each.stamp.changed < before)
+        now = time.time_ns()
+        lately = range(now - SETTLED, now + AHEAD)
+        found = (each for each in found if each.stamp and each.stamp.changed not in lately)
     return manifest.enrol(
         found,
         settings,
@@ -240,15 +255,17 @@ def kept_orders(kept: Mapping[str, Any]) -> Orders:
     """
     try:
         values = dict(kept["orders"])
-        config = make_config(values.pop("config"))
+        values["config"] = make_config(dict(values["config"]))
         for name in ("mask", "kernel", "gain"):
             values[name] = None if values[name] is None else Path(values[name])
-        return Orders(config, **values)
-    except (KeyError, TypeError, InputError) as error:
-        raise InputError(
-            f"the manifest's settings cannot be used any more ({error}); try the batch's whole "
-            "command again"
-        ) from None
+        return TypeAdapter(Orders).validate_python(vars(Orders(**values)))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        text = f"the manifest's settings cannot be used any more ({reason})"
+        raise InputError(one_line(f"{text}; try the batch's whole command again")) from None
 
 
 def carry_out_batch(

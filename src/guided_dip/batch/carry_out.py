@@ -17,7 +17,7 @@ from guided_dip.batch.entries import Done
 from guided_dip.batch.find import stamp_of
 from guided_dip.batch.work import Event, Item, Orders, Tell
 from guided_dip.errors import InputError, InterruptionError, RunError, reason_of
-from guided_dip.files import remove_leftovers
+from guided_dip.files import one_line, remove_leftovers
 from guided_dip.jobs.job import Job
 from guided_dip.jobs.pages import STACK, page_count, restore_pages
 from guided_dip.jobs.watcher import Watcher
@@ -106,14 +106,20 @@ def _together(items: Sequence[Item], orders: Orders, tell: Tell, admit: Admit) -
                     _restore(item, orders, tell, log, admit)
                 else:
                     begun.append((item, _Logged(item, log, tell, admit_all)))
-        jobs = [Job(item.source, item.output, None, None, overwrite=True) for item, _ in begun]
+        jobs = [_job(item, orders, None) for item, _ in begun]
         outcomes = restore_together(jobs, orders.config, [watcher for _, watcher in begun])
         for (item, watcher), outcome in zip(begun, outcomes, strict=True):
             with _told(item, watcher.log, tell):
                 shutil.rmtree(item.work, ignore_errors=True)
                 if isinstance(outcome, Exception):
                     raise outcome
-                tell(_done(item, [outcome], watcher.log))
+                if outcome is not None:
+                    tell(_done(item, [outcome], watcher.log))
+        for (item, watcher), outcome in zip(begun, outcomes, strict=True):
+            if outcome is None:
+                with _told(item, watcher.log, tell):
+                    watcher.remark("restored by itself")
+                    _restore(item, orders, tell, watcher.log, admit)
 
 
 def _alone(item: Item, orders: Orders, tell: Tell, admit: Admit) -> None:
@@ -137,20 +143,7 @@ def _check(item: Item) -> None:
 
 def _restore(item: Item, orders: Orders, tell: Tell, log: _Log, admit: Admit) -> None:
     """Restore a picture, from where an earlier attempt had got to if that can be used."""
-    job = Job(
-        item.source,
-        item.output,
-        None,
-        item.work,
-        mask=orders.mask,
-        invert_mask=orders.invert_mask,
-        kernel=orders.kernel,
-        gain=orders.gain,
-        max_pixels=orders.max_pixels,
-        checkpoint_every=orders.checkpoint_every,
-        overwrite=True,
-        figures=orders.keep_runs,
-    )
+    job = _job(item, orders, item.work)
     pages = page_count(item.source, None)
     config = orders.config
     if orders.joint and pages > 1:
@@ -167,6 +160,23 @@ def _restore(item: Item, orders: Orders, tell: Tell, log: _Log, admit: Admit) ->
     else:
         shutil.rmtree(item.work, ignore_errors=True)
     tell(_done(item, summaries, log))
+
+
+def _job(item: Item, orders: Orders, run_dir: Path | None) -> Job:
+    return Job(
+        item.source,
+        item.output,
+        None,
+        run_dir,
+        mask=orders.mask,
+        invert_mask=orders.invert_mask,
+        kernel=orders.kernel,
+        gain=orders.gain,
+        max_pixels=orders.max_pixels,
+        checkpoint_every=orders.checkpoint_every,
+        overwrite=True,
+        figures=orders.keep_runs,
+    )
 
 
 def _gone_on(item: Item, job: Job, pages: int, watcher: _Logged) -> list[Summary] | None:
@@ -242,7 +252,8 @@ def _told(item: Item, log: _Log, tell: Tell) -> Iterator[None]:
         log(f"failed: {reason}")
         tell(Event("stuck" if _is_stuck(error) else "failed", item.name, reason))
     except OSError as error:
-        reason = f"{item.output}: cannot be written ({error.strerror or type(error).__name__})"
+        why = error.strerror or type(error).__name__
+        reason = one_line(f"{item.output}: cannot be written ({why})")
         log(f"failed: {reason}\n{traceback.format_exc()}")
         tell(Event("stuck" if error.errno in STUCK else "failed", item.name, reason))
     except Exception as error:
@@ -312,7 +323,7 @@ class _Logged(Watcher):
     def __init__(self, item: Item, log: _Log, tell: Tell, admit: Admit, pages: int = 1) -> None:
         self.log = log
         self._item, self._tell, self._admit, self._pages = item, tell, admit, pages
-        self._begun = 0
+        self._page = 0
         self._next = self._next_logged = 0.0
 
     def begins(self, run: Run) -> None:
@@ -320,7 +331,7 @@ class _Logged(Watcher):
 
         self.log(announcement(run))
         self._admit(run.restoration.memory_needed)
-        self._begun += 1
+        self._page = run.job.page or 0  # what goes on does not begin with the first one
         self._tell(Event("begun", self._item.name, share=self._share(0.0)))
 
     def remark(self, text: str) -> None:
@@ -332,7 +343,8 @@ class _Logged(Watcher):
             if now < self._next:
                 return
             self._next = now + EVERY
-            share = plan.work_done(record.step + 1) / plan.work_done(plan.steps)
+            # Without this step: what is told first is where an earlier attempt had got to.
+            share = plan.work_done(record.step) / plan.work_done(plan.steps)
             self._tell(Event("step", self._item.name, share=self._share(share)))
             if now >= self._next_logged:
                 self._next_logged = now + LOGGED_EVERY
@@ -342,4 +354,4 @@ class _Logged(Watcher):
 
     def _share(self, of_page: float) -> float:
         """Return the share of all pages' work."""
-        return min(1.0, (max(0, self._begun - 1) + of_page) / self._pages)
+        return min(1.0, (self._page + of_page) / self._pages)

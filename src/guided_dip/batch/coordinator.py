@@ -12,13 +12,15 @@ from functools import cached_property
 from pathlib import Path
 
 from guided_dip.batch.entries import Counts, Entry
+from guided_dip.batch.find import stamp_of
 from guided_dip.batch.manifest import Manifest
+from guided_dip.batch.pace import Pace
 from guided_dip.batch.place import Place
 from guided_dip.batch.work import Event, Executor, Item
 from guided_dip.errors import InputError
 
 TURN = 0.5  # seconds that nothing is looked at but what workers say
-PAUSE = 0.05  # seconds, where there is nothing to wait for
+NAP = 0.05  # seconds to wait for who has no room, and nothing to say either
 PATIENCE = 300.0  # seconds for a step and a checkpoint of what is asked to end
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -75,7 +77,8 @@ class Progress:
     counts
         Pictures by state.
     per_hour
-        Pictures an hour in this call, parts of pictures included; None before there is a pace.
+        Pictures an hour in this call, parts of pictures included, while there were some to work at;
+        None before there is a pace.
     seconds_left
         Foretold from that.
     draining
@@ -172,12 +175,11 @@ class Coordinator:
     rules: Rules = field(default_factory=Rules)
     on_progress: Callable[[Progress], None] = lambda _: None
     _running: dict[str, Entry] = field(default_factory=dict)
-    _shares: dict[str, float] = field(default_factory=dict)
+    _pace: Pace = field(default_factory=Pace)
     _done: int = 0
     _failed: int = 0
     _stuck: str = ""
     _stopping: float | None = None
-    _began: float | None = None
 
     def run(self, asked: Requests) -> Ending:
         """Carry out everything, or as much as is asked for.
@@ -200,11 +202,11 @@ class Coordinator:
                 self._stop()
             elif not asked.drain:
                 self._give()
-            if not self._running:
-                if self._is_over(asked):
-                    break
-                time.sleep(PAUSE)
+            if not self._running and self._is_over(asked):
+                break
             self._take_in(self.executor.wait(TURN))
+            if not self._running:
+                self._rest()
             look_on = self.rules.look is not None and not asked.drain
             if look_on and time.monotonic() - looked >= self.rules.look_every:
                 assert self.rules.look is not None, "as was asked just now"
@@ -223,18 +225,26 @@ class Coordinator:
             self.rules.fail_fast and self._failed > 0,
         )
 
-    def _is_over(self, asked: Requests) -> bool:
-        """Whether nothing more is to be begun; a worker may be free only in a moment."""
-        if asked.drain or self._stopping is not None:
-            return True
-        return self.rules.look is None and not self.manifest.counts().queued
-
     @cached_property
     def _root(self) -> Path:
         return self.manifest.root  # which is read from the file each time
 
     def _ends(self, asked: Requests) -> bool:
         return asked.stop or bool(self._stuck) or (self.rules.fail_fast and self._failed > 0)
+
+    def _is_over(self, asked: Requests) -> bool:
+        """Tell whether nothing comes after what is running."""
+        if asked.drain or self._stopping is not None:
+            return True
+        # What is queued although nothing runs: who has just ended a picture has no room yet.
+        return self.rules.look is None and not self.manifest.counts().queued
+
+    def _rest(self) -> None:
+        """Wait where nobody has anything to say."""
+        if not self.manifest.counts().queued:
+            time.sleep(min(TURN, self.rules.look_every) if self.rules.look else 0)
+        elif not self.executor.room():
+            time.sleep(NAP)
 
     def _stop(self) -> None:
         if self._stopping is None:
@@ -249,10 +259,22 @@ class Coordinator:
         with self.manifest.transaction():
             entries = self.manifest.claim(room * self.rules.together)
             items = [item for entry in entries if (item := self._item(entry)) is not None]
-        if items and self._began is None:
-            self._began = time.monotonic()
-        for group in _parted(items, room, self.rules.together):
+            groups = self._groups(items, room)
+            kept_back = [item.name for group in groups[room:] for item in group]
+            self.manifest.requeue(kept_back, counted=False)
+        for name in kept_back:
+            del self._running[name]
+        for group in groups[:room]:
+            for item in group:
+                self._pace.begin(item.name, time.monotonic())
             self.executor.submit(group)
+
+    def _groups(self, items: Sequence[Item], room: int) -> list[Sequence[Item]]:
+        """Part pictures into groups; what ends its process a second time takes no other along."""
+        again = [item for item in items if self._running[item.name].attempts > 1]
+        fresh = [item for item in items if self._running[item.name].attempts <= 1]
+        alone = [[item] for item in again]
+        return [*alone, *_parted(fresh, max(1, room - len(alone)), self.rules.together)]
 
     def _item(self, entry: Entry) -> Item | None:
         """Return what a worker needs to know; None if that cannot be."""
@@ -265,7 +287,7 @@ class Coordinator:
             self._failed += 1
             return None
         ours = entry.ours or self.rules.overwrite
-        if not entry.ours and (ours or not output.exists()):
+        if not entry.ours and (ours or stamp_of(output) is None):
             self.manifest.mark_ours([entry.name])  # from now on what is there is what we wrote
         self._running[entry.name] = entry
         return Item(
@@ -280,29 +302,28 @@ class Coordinator:
 
     def _check(self, source: Path, output: Path) -> None:
         """Refuse to write among the sources."""
-        root = self._root
-        if output == source or (
-            output.is_relative_to(root) and not self.place.outdir.is_relative_to(root)
-        ):
+        root, outdir = self._root, self.place.outdir
+        apart = outdir != root and outdir.is_relative_to(root)  # where no sources are looked for
+        if output == source or (output.is_relative_to(root) and not apart):
             raise InputError(f"{output}: is among the sources; try another OUTDIR")
 
     def _take_in(self, events: Sequence[Event]) -> None:
         """Write down what has been said, all of it as one."""
-        lasting = [event for event in events if event.kind not in ("begun", "step")]
         for event in events:
-            if event.name in self._running and event.kind in ("begun", "step"):
-                self._shares[event.name] = event.share
+            if event.kind == "step":
+                self._pace.reach(event.name, event.share)
+        lasting = [event for event in events if event.kind not in ("begun", "step")]
         if not lasting:
             return
         with self.manifest.transaction():
             for event in lasting:
                 self._write_down(event)
         for event in lasting:
-            self._running.pop(event.name, None)
-            self._shares.pop(event.name, None)
+            counted = event.kind in ("done", "failed")
+            self._pace.end(event.name, time.monotonic(), counted=counted)
 
     def _write_down(self, event: Event) -> None:
-        entry = self._running.get(event.name)
+        entry = self._running.pop(event.name, None)
         if entry is None:
             return
         if event.kind == "done":
@@ -317,8 +338,7 @@ class Coordinator:
         elif event.kind == "cut" or self._stopping is not None:
             self.manifest.requeue([event.name], counted=False)
         elif entry.attempts >= self.rules.attempts:
-            times = f"{entry.attempts} times, the last time because "
-            self._fail(event.name, f"it was begun {times}{event.text}")
+            self._fail(event.name, f"begun {entry.attempts} times; the last time {event.text}")
         else:
             self.manifest.requeue([event.name], counted=True)
 
@@ -330,19 +350,17 @@ class Coordinator:
         counts = self.manifest.counts()
         stopping = self._stopping is not None
         draining = asked.drain and not stopping
-        parts = sum(self._shares.values())
-        worked = self._done + self._failed + parts
         now = Progress(
             counts,
             draining=draining,
             stopping=stopping,
             watching=self.rules.look is not None and not counts.left,
         )
-        if self._began is None or not worked:
+        pace = self._pace.per_second(time.monotonic())
+        if pace is None:
             return now
-        pace = worked / max(1e-3, time.monotonic() - self._began)
-        left = counts.running if draining else counts.left
-        return replace(now, per_hour=3600 * pace, seconds_left=max(0.0, left - parts) / pace)
+        left = self._pace.left(counts.running if draining else counts.left)
+        return replace(now, per_hour=3600 * pace, seconds_left=left / pace)
 
 
 def _parted(items: Sequence[Item], room: int, together: int) -> Iterator[Sequence[Item]]:

@@ -113,14 +113,21 @@ def make_executor(crew: Crew, orders: Orders, place: Place) -> tuple[Executor, i
 def _local(crew: Crew, orders: Orders) -> tuple[Executor, int]:
     from guided_dip.batch.local import LocalExecutor
 
-    gpus = cuda_devices() if orders.config.device in ("auto", "cuda") else 0
-    memory = _memory(orders)
-    count = crew.workers or gpus or cores()
-    if not gpus and memory is not None:
+    places = _gpus(orders.config.device)
+    memory = None if places else _memory(orders)
+    count = crew.workers or len(places) or cores()
+    if memory is not None:
         count = max(1, min(count, memory // PROGRAM))
-    devices = [f"cuda:{number % gpus}" if gpus else None for number in range(count)]
-    together = crew.together or (TOGETHER if gpus else 1)
-    return LocalExecutor(orders, devices, None if gpus else memory), together
+    devices = [places[number % len(places)] if places else None for number in range(count)]
+    together = crew.together or (TOGETHER if places else 1)
+    return LocalExecutor(orders, devices, memory), together
+
+
+def _gpus(device: str) -> list[str]:
+    """Return the GPUs to compute on: the one that is named, or all that there are."""
+    if device in ("auto", "cuda"):
+        return [f"cuda:{number}" for number in range(cuda_devices())]
+    return [] if device == "cpu" else [device]
 
 
 def _memory(orders: Orders) -> int | None:

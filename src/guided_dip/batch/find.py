@@ -47,6 +47,8 @@ def output_suffix(text: str) -> str | None:
 def expand(inputs: Sequence[Path]) -> list[Path]:
     """Return files and folders, absolute, with patterns replaced by what matches them.
 
+    Patterns match nothing that is hidden, unless they say so, and nothing that a batch has written.
+
     Parameters
     ----------
     inputs
@@ -77,17 +79,34 @@ def absolute(path: Path) -> Path:
 
 
 def _matching(pattern: Path) -> list[Path]:
-    """Return what matches a pattern, but for what is hidden."""
-    below = pattern.relative_to(pattern.anchor)
-    found = Path(pattern.anchor).glob(str(below))
-    hidden = (part for part in below.parts if part.startswith(".") and part != "..")
-    if any(hidden):
-        return sorted(found)
-    return sorted(
-        path
-        for path in found
-        if not any(part.startswith(".") and part != ".." for part in path.parts)
-    )
+    """Return what matches a pattern, but for what is hidden or written by batches."""
+    base, parts = Path(pattern.anchor), list(pattern.relative_to(pattern.anchor).parts)
+    while len(parts) > 1 and (not glob.has_magic(parts[0]) or _exists(base / parts[0])):
+        base /= parts.pop(0)
+    hidden = any(_is_hidden(part) for part in parts)
+    written: dict[Path, bool] = {}
+
+    def is_written(path: Path) -> bool:
+        if path == base:
+            return False
+        if path not in written:
+            written[path] = _is_written_to(path) or is_written(path.parent)
+        return written[path]
+
+    def is_meant(path: Path) -> bool:
+        below = path.relative_to(base).parts
+        if is_written(path.parent) or _is_written_to(path):
+            return False
+        return hidden or not any(_is_hidden(part) for part in below)
+
+    try:
+        return sorted(path for path in base.glob(str(Path(*parts))) if is_meant(path))
+    except ValueError as error:  # such as ** within a name
+        raise InputError(f"{pattern}: is no pattern ({error}); try another, or a folder") from None
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") and name != ".."
 
 
 def _exists(path: Path) -> bool:
@@ -123,7 +142,8 @@ def find(
     ----------
     paths
         Absolute files and folders, all below the root. In folders, files are taken by their
-        suffixes; hidden ones are left alone, and so are folders that batches write to.
+        suffixes; hidden ones are left alone, and so are folders that batches write to. What is in
+        `outdir` is no source, even if it is named.
     root
         The folder whose tree is mirrored.
     outdir
@@ -140,7 +160,13 @@ def find(
     """
     seen: set[str] = set()
     several = len(paths) > 1
+    noted = False
     for path in paths:
+        if outdir != root and outdir.is_relative_to(root) and path.is_relative_to(outdir):
+            if not noted:
+                _log.warning("%s: is in OUTDIR, and no source, as all that is there", path)
+            noted = True
+            continue
         if not path.is_relative_to(root):
             raise InputError(
                 f"{path}: is not in {root}, whose tree {outdir} mirrors; try another OUTDIR, or "
@@ -167,19 +193,49 @@ def stamp_of(path: Path) -> Stamp | None:
 
 
 def _walk(folder: Path, outdir: Path, *, recursive: bool) -> Iterator[Path]:
+    names, folders = [], set()  # of a million files, entries would take more than names
     try:
         with os.scandir(folder) as scan:
-            entries = sorted(scan, key=lambda entry: entry.name)
+            for entry in scan:
+                if entry.name.startswith("."):
+                    continue
+                if _is_folder(entry):
+                    folders.add(entry.name)
+                elif Path(entry.name).suffix.lower() not in SUFFIXES or not _is_file(entry):
+                    continue
+                names.append(entry.name)
     except OSError as error:  # the other folders can be
         _log.warning("%s: cannot be looked into (%s)", folder, error.strerror)
         return
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        path = folder / entry.name
-        if entry.is_dir(follow_symlinks=False):
-            ours = entry.name == FOLDER or path == outdir or (path / FOLDER).is_dir()
-            if recursive and not ours:
-                yield from _walk(path, outdir, recursive=True)
-        elif path.suffix.lower() in SUFFIXES and entry.is_file():
+    for name in sorted(names):
+        path = folder / name
+        if name not in folders:
             yield path
+        elif recursive and path != outdir and not _is_written_to(path):
+            yield from _walk(path, outdir, recursive=True)
+
+
+def _is_written_to(folder: Path) -> bool:
+    """Tell whether a batch writes to a folder."""
+    # Path.is_dir raises where it may not look.
+    return folder.name == FOLDER or os.path.isdir(folder / FOLDER)  # noqa: PTH112
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=False)
+    except OSError:
+        return False
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Tell whether it is a file; a link that leads nowhere is noted."""
+    try:
+        if entry.is_file():
+            return True
+        reason = "leads nowhere" if entry.is_symlink() and not entry.is_dir() else ""
+    except OSError as error:  # such as a loop of links
+        reason = error.strerror or type(error).__name__
+    if reason:
+        _log.warning("%s: cannot be read (%s)", entry.path, reason)
+    return False

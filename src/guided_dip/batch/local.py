@@ -65,7 +65,7 @@ class LocalExecutor:
         """Have a group carried out; as `Executor.submit`."""
         worker = self._pool.idle[0]
         orders = self._orders
-        if worker.place is not None and orders.config.device == "auto":
+        if worker.place is not None and orders.config.device in ("auto", "cuda"):
             orders = replace(orders, config=orders.config.replace(device=worker.place))
         self._left[worker] = {item.name for item in items}
         worker.give(_Group(tuple(items), orders))

@@ -62,7 +62,10 @@ class Orders:
 
         files = {"mask": self.mask, "kernel": self.kernel, "gain": self.gain}
         known = {name: Source.of(path).sha256 for name, path in files.items() if path is not None}
-        settings = self.config.model_dump(mode="json", exclude=set(ELSEWHERE), exclude_unset=True)
+        # Not what has been set: a default that is set is the default.
+        settings = self.config.model_dump(
+            mode="json", exclude=set(ELSEWHERE), exclude_defaults=True
+        )
         content: dict[str, Any] = {"results": RESULTS, "settings": settings} | known
         if self.mask is not None and self.invert_mask:
             content["invert_mask"] = True

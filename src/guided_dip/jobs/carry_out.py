@@ -57,11 +57,11 @@ def restore_file(job: Job, config: Config | None, watcher: Watcher = SILENT) -> 
 
 def restore_together(
     jobs: Sequence[Job], config: Config, watchers: Sequence[Watcher]
-) -> list[Summary | Exception]:
-    """Restore several files, whose fits are computed as one if they can be.
+) -> list[Summary | Exception | None]:
+    """Restore several files whose fits are computed as one, if they can be.
 
-    Each result is that of the file by itself but for rounding. They leave no checkpoints; one whose
-    fit diverges is restored by itself.
+    Each result is that of the file by itself but for rounding. They leave no checkpoints, so what
+    cannot be computed as one is left to `restore_file`, which does.
 
     Parameters
     ----------
@@ -74,8 +74,10 @@ def restore_together(
 
     Returns
     -------
-    list of Summary or Exception
-        What came of each, or what `restore_file` would have raised.
+    list of Summary, Exception or None
+        What came of each, or what `restore_file` would have raised; None for a file that has to be
+        restored by itself: it is of another size than the others, its fit diverged, or all of them
+        took too much memory.
 
     Raises
     ------
@@ -90,17 +92,13 @@ def restore_together(
         with _kept_in(outcomes, place):
             ready[place], _ = _ready(job, config, watcher)
     if len(ready) > 1 and not why_apart([run.restoration for run in ready.values()]):
-        for place, result in _results_together(ready).items():
+        for place, result in _results_if_well(ready).items():
             with _kept_in(outcomes, place), _run_folder(ready[place], None):
                 outcomes[place], restored = _in_folder(ready[place], result)
             if not isinstance(outcomes[place], Exception):
                 with _kept_in(outcomes, place):
                     _write(ready[place], restored)
-    for place, (job, watcher) in enumerate(zip(jobs, watchers, strict=True)):
-        if place not in outcomes:
-            with _kept_in(outcomes, place):
-                outcomes[place] = restore_file(job, config, watcher)
-    return [outcomes[place] for place in range(len(jobs))]
+    return [outcomes.get(place) for place in range(len(jobs))]
 
 
 @contextmanager
@@ -114,6 +112,20 @@ def _kept_in(outcomes: dict[int, Summary | Exception], place: int) -> Iterator[N
         raise
     except Exception as error:
         outcomes[place] = error
+
+
+def _results_if_well(runs: dict[int, Run]) -> dict[int, Result]:
+    """Compute the fits of several runs as one; none if that fails, as by itself each may not."""
+    from guided_dip.errors import InterruptionError, reason_of
+
+    try:
+        return _results_together(runs)
+    except InterruptionError:
+        raise
+    except Exception as error:
+        for run in runs.values():
+            run.watcher.remark(f"not computed as one: {reason_of(error)}")
+        return {}
 
 
 def _results_together(runs: dict[int, Run]) -> dict[int, Result]:
