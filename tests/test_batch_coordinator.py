@@ -71,7 +71,7 @@ def batch(tmp_path):
 @pytest.fixture(autouse=True)
 def _short_turns(monkeypatch):
     monkeypatch.setattr(coordinating, "TURN", 0.01)
-    monkeypatch.setattr(coordinating, "PAUSE", 0.0)
+    monkeypatch.setattr(coordinating, "NAP", 0.0)
 
 
 def done(item):

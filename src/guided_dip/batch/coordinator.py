@@ -20,7 +20,7 @@ from guided_dip.batch.work import Event, Executor, Item
 from guided_dip.errors import InputError
 
 TURN = 0.5  # seconds that nothing is looked at but what workers say
-PAUSE = 0.05  # seconds, where there is nothing to wait for
+NAP = 0.05  # seconds to wait for who has no room, and nothing to say either
 PATIENCE = 300.0  # seconds for a step and a checkpoint of what is asked to end
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -225,12 +225,6 @@ class Coordinator:
             self.rules.fail_fast and self._failed > 0,
         )
 
-    def _is_over(self, asked: Requests) -> bool:
-        """Whether nothing more is to be begun; a worker may be free only in a moment."""
-        if asked.drain or self._stopping is not None:
-            return True
-        return self.rules.look is None and not self.manifest.counts().queued
-
     @cached_property
     def _root(self) -> Path:
         return self.manifest.root  # which is read from the file each time
@@ -238,12 +232,19 @@ class Coordinator:
     def _ends(self, asked: Requests) -> bool:
         return asked.stop or bool(self._stuck) or (self.rules.fail_fast and self._failed > 0)
 
+    def _is_over(self, asked: Requests) -> bool:
+        """Tell whether nothing comes after what is running."""
+        if asked.drain or self._stopping is not None:
+            return True
+        # What is queued although nothing runs: who has just ended a picture has no room yet.
+        return self.rules.look is None and not self.manifest.counts().queued
+
     def _rest(self) -> None:
         """Wait where nobody has anything to say."""
         if not self.manifest.counts().queued:
             time.sleep(min(TURN, self.rules.look_every) if self.rules.look else 0)
         elif not self.executor.room():
-            time.sleep(PAUSE)
+            time.sleep(NAP)
 
     def _stop(self) -> None:
         if self._stopping is None:
