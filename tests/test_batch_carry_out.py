@@ -5,6 +5,7 @@ import hashlib
 import logging
 import os
 import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from batch_work import LONG, Work, cut_at, files_of, orders
 from guided_dip.batch import carry_out as carrying
 from guided_dip.batch.carry_out import carry_out
 from guided_dip.batch.entries import Stamp
+from guided_dip.restoration import Restoration
 from guided_dip.runs import load_run
 
 
@@ -527,3 +529,37 @@ def test_orders_are_not_changed_by_carrying_them_out(work):
     same = replace(told)
     work.carry_out("a.png", with_=told)
     assert told == same
+
+
+# A signal that comes too late to end a fit
+
+
+@pytest.fixture
+def late(monkeypatch):
+    """Have SIGTERM come once, when the last step of a fit is over."""
+    finish, left = Restoration.finish, [signal.SIGTERM]
+
+    def finished(self, course):
+        if left:
+            os.kill(os.getpid(), left.pop())
+        return finish(self, course)
+
+    monkeypatch.setattr(Restoration, "finish", finished)
+
+
+def test_a_late_signal_is_for_the_next_picture(work, late):
+    work.picture("a.png")
+    work.picture("b.png")
+    work.carry_out("a.png", "b.png", with_=orders(joint=True))
+    assert work.kinds() == {"a.png": "done", "b.png": "cut"}
+    work.carry_out("b.png")
+    assert work.kinds() == {"b.png": "done"}
+
+
+def test_a_late_signal_is_for_the_next_page(work, late):
+    work.stack("stack.tif")
+    work.carry_out("stack.tif")
+    assert work.kinds() == {"stack.tif": "cut"}
+    assert "interrupted at page 2 of 3" in work.log("stack.tif")
+    work.carry_out("stack.tif")
+    assert work.ends()["stack.tif"].done.pages == 3

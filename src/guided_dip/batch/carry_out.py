@@ -7,7 +7,7 @@ import logging
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -115,6 +115,7 @@ def _together(items: Sequence[Item], orders: Orders, tell: Tell, admit: Admit) -
                     raise outcome
                 if outcome is not None:
                     tell(_done(item, [outcome], watcher.log))
+        _check_late(watcher for _, watcher in begun)
         for (item, watcher), outcome in zip(begun, outcomes, strict=True):
             if outcome is None:
                 with _told(item, watcher.log, tell):
@@ -160,6 +161,14 @@ def _restore(item: Item, orders: Orders, tell: Tell, log: _Log, admit: Admit) ->
     else:
         shutil.rmtree(item.work, ignore_errors=True)
     tell(_done(item, summaries, log))
+    _check_late([watcher])
+
+
+def _check_late(watchers: Iterable[Watcher]) -> None:
+    """End here if a signal asked for it when there was no step left to end."""
+    late = next((watcher.late for watcher in watchers if watcher.late is not None), None)
+    if late is not None:
+        raise InterruptionError("no more are begun, as was asked", late)
 
 
 def _job(item: Item, orders: Orders, run_dir: Path | None) -> Job:
@@ -175,6 +184,7 @@ def _job(item: Item, orders: Orders, run_dir: Path | None) -> Job:
         max_pixels=orders.max_pixels,
         checkpoint_every=orders.checkpoint_every,
         overwrite=True,
+        device=orders.config.device if orders.config.device.startswith("cuda") else None,
         figures=orders.keep_runs,
     )
 

@@ -145,6 +145,8 @@ def _results_together(runs: dict[int, Run]) -> dict[int, Result]:
                 raise InterruptionError("interrupted; nothing is kept", stop.signal)
 
         results = run_together([run.restoration for run in runs.values()], on_step)
+    for run in runs.values():
+        run.watcher.late = stop.signal
     return {
         place: result for place, result in zip(runs, results, strict=True) if result is not None
     }
@@ -158,6 +160,8 @@ def _ready(job: Job, config: Config | None, watcher: Watcher) -> tuple[Run, Chec
         region = None if begun.region is None else parse_region(begun.region)
         job = dataclasses.replace(job, run_dir=job.resume, page=begun.page, region=region)
         config = begun.config
+        if job.device is not None and config.device.startswith("cuda"):
+            config = config.replace(device=job.device)
     assert config is not None, "either there are settings, or the run that goes on has them"
     check_paths(job)
     picture, clean = _read(job, config)

@@ -90,7 +90,9 @@ class Run:
                 if stop.signal is not None:
                     raise _CutError(record, stop.signal)
 
-            return self.restoration.run(on_step, resume=checkpoint)
+            result = self.restoration.run(on_step, resume=checkpoint)
+        self.watcher.late = stop.signal
+        return result
 
     def _look_across(self) -> None:
         """Look at what goes on across wide holes, if there are any."""

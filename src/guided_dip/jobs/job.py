@@ -41,6 +41,8 @@ class Job:
         Seconds that the run may take.
     overwrite
         Replace what exists.
+    device
+        The GPU on which a run goes on that was begun on another one; None for that one.
     figures
         Draw the run folder's figures.
     """
@@ -61,6 +63,7 @@ class Job:
     checkpoint_every: float = 60.0
     time_budget: float | None = None
     overwrite: bool = False
+    device: str | None = None
     figures: bool = True
 
     @property

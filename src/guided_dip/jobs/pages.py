@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from guided_dip.errors import InterruptionError
 from guided_dip.jobs.carry_out import restore_file
 from guided_dip.jobs.job import Job, check_paths
 from guided_dip.jobs.watcher import SILENT, Watcher
@@ -65,7 +66,11 @@ def restore_pages(
         _begin(job, config, folder, pages)
     else:
         config, job = _begun(job, folder)
-    summaries = [_page(job, config, folder, page, pages, watcher) for page in range(pages)]
+    summaries, watcher.late = [], None
+    for page in range(pages):
+        if watcher.late is not None:
+            raise InterruptionError(_going_on(job, folder, page, pages), watcher.late)
+        summaries.append(_page(job, config, folder, page, pages, watcher))
     if job.output is not None:
         restored = [read(restored_files(_place(folder, page))[0]) for page in range(pages)]
         write_stack(job.output, restored, like=job.image, overwrite=job.overwrite)
@@ -157,7 +162,6 @@ def _page(
     job: Job, config: Config, folder: Path, page: int, pages: int, watcher: Watcher
 ) -> Summary:
     """Restore a page, or go on with it, or find it done."""
-    from guided_dip.errors import InterruptionError
     from guided_dip.runs import load_run
     from guided_dip.runs.layout import BEGUN, DRAFT, SUMMARY
 
@@ -178,10 +182,11 @@ def _page(
     try:
         return restore_file(one, None if draft else config, watcher)
     except InterruptionError as cut:
-        raise InterruptionError(
-            f"interrupted at page {page + 1} of {pages}; to go on: {job.going_on(folder)}",
-            cut.signal,
-        ) from None
+        raise InterruptionError(_going_on(job, folder, page, pages), cut.signal) from None
+
+
+def _going_on(job: Job, folder: Path, page: int, pages: int) -> str:
+    return f"interrupted at page {page + 1} of {pages}; to go on: {job.going_on(folder)}"
 
 
 def page_count(image: Path, resume: Path | None) -> int:

@@ -13,7 +13,15 @@ if TYPE_CHECKING:
 
 
 class Watcher:
-    """Is told how a job goes, and tells nobody; others are made from it."""
+    """Is told how a job goes, and tells nobody; others are made from it.
+
+    Attributes
+    ----------
+    late
+        The signal that asked for the end too late to end the last fit, and is for what comes next.
+    """
+
+    late: int | None = None
 
     def begins(self, run: Run) -> None:
         """Note that all is checked and read, and that computing begins.
