@@ -17,6 +17,7 @@ from guided_dip.batch.work import Event, Executor, Item
 from guided_dip.errors import InputError
 
 TURN = 0.5  # seconds that nothing is looked at but what workers say
+AT_REST = 0.02  # seconds between two looks for room while nothing is computed
 PATIENCE = 300.0  # seconds for a step and a checkpoint of what is asked to end
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -199,9 +200,14 @@ class Coordinator:
             elif not asked.drain:
                 self._give()
             if not self._running:
-                if self.rules.look is None or asked.drain or self._stopping is not None:
+                if asked.drain or self._stopping is not None:
                     break
-                time.sleep(min(TURN, self.rules.look_every))
+                if not self.manifest.counts().queued:
+                    if self.rules.look is None:
+                        break
+                    time.sleep(min(TURN, self.rules.look_every))
+                else:  # none could be begun, or there is no room yet: a worker still ends its turn
+                    time.sleep(AT_REST)
             self._take_in(self.executor.wait(TURN))
             look_on = self.rules.look is not None and not asked.drain
             if look_on and time.monotonic() - looked >= self.rules.look_every:
@@ -317,7 +323,7 @@ class Coordinator:
     def _progress(self, asked: Requests) -> Progress:
         counts = self.manifest.counts()
         stopping = self._stopping is not None
-        draining = asked.drain and not stopping
+        draining = asked.drain and not asked.stop and not stopping
         parts = sum(self._shares.values())
         worked = self._done + self._failed + parts
         now = Progress(
