@@ -349,7 +349,7 @@ class Coordinator:
     def _progress(self, asked: Requests) -> Progress:
         counts = self.manifest.counts()
         stopping = self._stopping is not None
-        draining = asked.drain and not stopping
+        draining = asked.drain and not asked.stop and not stopping
         now = Progress(
             counts,
             draining=draining,

@@ -147,7 +147,8 @@ Together = Annotated[
 RayAddress = Annotated[
     str | None,
     typer.Option(
-        metavar="ADDRESS", help="Of the Ray cluster, such as auto.  [default: one started here]"
+        metavar="ADDRESS",
+        help="Of the Ray cluster, such as auto.  [default: RAY_ADDRESS, else one started here]",
     ),
 ]
 Gpus = Annotated[
