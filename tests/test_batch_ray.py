@@ -246,7 +246,7 @@ def test_a_node_that_is_killed_costs_no_picture(tmpdir_of_ray, pictures, expecte
 def test_a_ray_of_its_own_ends_with_it(tmpdir_of_ray, pictures, expected, tmp_path, cluster):
     outdir = tmp_path / "out"
     source = [pictures[0].parent, "-o", outdir, *TINY]
-    process = start(*source, "--steps", "5")
+    process = start(*source, "--steps", "5", "--ray-address", "local")
     wait_for(lambda: any(outdir.glob("*.png")), process=process)
     its = descendants(process.pid)
     assert any("raylet" in title for pid, (_, title) in processes().items() if pid in its)
@@ -489,6 +489,13 @@ def test_a_ray_that_is_not_there_is_said(pictures, tmp_path, capsys, monkeypatch
     assert refused(pictures, tmp_path) == 2
     words = "guided-dip: error: --executor ray needs Ray: try pip install 'guided-dip[ray]'\n"
     assert capsys.readouterr().err == words
+
+
+def test_a_cluster_has_to_be_named(pictures, tmp_path, capsys, monkeypatch):
+    """One that is started here could be reached from other machines."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert refused(pictures, tmp_path) == 2
+    assert "no Ray cluster is named: try --ray-address auto" in capsys.readouterr().err
 
 
 def refused(pictures: list[Path], folder: Path, *more: str) -> int:

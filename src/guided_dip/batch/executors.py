@@ -32,7 +32,7 @@ class Crew:
     together
         Pictures of a group, computed as one if their sizes allow it; None: by the device.
     ray_address
-        Of a Ray cluster; None for one that is started here.
+        Of a Ray cluster; None for what ``RAY_ADDRESS`` says.
     gpus
         Of a worker on Ray or Slurm; parts of one let workers share it.
     per_job

@@ -55,8 +55,8 @@ class RayExecutor:
     orders
         What goes for all pictures.
     address
-        Of the cluster; None for what ``RAY_ADDRESS`` says, else for one that is started here, and
-        ends with this.
+        Of the cluster; None for what ``RAY_ADDRESS`` says; ``local`` for one that is started here,
+        and ends with this.
     workers
         Tasks at a time, for which nodes may be yet to come; None for as many as the cluster has
         cores or GPUs for.

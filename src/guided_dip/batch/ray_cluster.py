@@ -46,7 +46,7 @@ def connect(ray: Any, address: str | None, count: int) -> None:
     ray
         The module.
     address
-        Of the cluster; None for what ``RAY_ADDRESS`` says, else for one that is started here.
+        Of the cluster; None for what ``RAY_ADDRESS`` says; ``local`` for one that is started here.
     count
         Cores that are to be used of one that is started here; 0 for those that there are.
 
@@ -55,7 +55,12 @@ def connect(ray: Any, address: str | None, count: int) -> None:
     InputError
         If there is no such cluster.
     """
-    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    address = address or os.environ.get("RAY_ADDRESS")
+    if not address:  # one that is started here can be reached from other machines
+        raise InputError(
+            "no Ray cluster is named: try --ray-address auto, or local for one that is started here "
+            "and listens on all networks"
+        )
     local = address == "local"
     started = {"num_cpus": count or cores(), "object_store_memory": STORE} if local else {}
     reached = "local" if local else _reached(address)

@@ -148,7 +148,8 @@ RayAddress = Annotated[
     str | None,
     typer.Option(
         metavar="ADDRESS",
-        help="Of the Ray cluster, such as auto.  [default: RAY_ADDRESS, else one started here]",
+        help="Of the Ray cluster: auto, HOST:PORT, or local for one started here.  "
+        "[default: RAY_ADDRESS]",
     ),
 ]
 Gpus = Annotated[
