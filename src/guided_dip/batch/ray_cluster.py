@@ -58,8 +58,8 @@ def connect(ray: Any, address: str | None, count: int) -> None:
     address = address or os.environ.get("RAY_ADDRESS")
     if not address:  # one that is started here can be reached from other machines
         raise InputError(
-            "no Ray cluster is named: try --ray-address auto, or local for one that is started here "
-            "and listens on all networks"
+            "no Ray cluster is named: try --ray-address auto, or local to start one here "
+            "that listens on all networks"
         )
     local = address == "local"
     started = {"num_cpus": count or cores(), "object_store_memory": STORE} if local else {}
