@@ -56,5 +56,5 @@ def test_a_worker_that_still_ends_its_turn_is_waited_for(place, tmp_path):
 
 
 def test_pictures_that_cannot_be_begun_keep_no_others_back(place, tmp_path):
-    ending = ending_of(place, place.outdir, ["0.png", "1.png", "other.png"])
+    ending = ending_of(place, place.outdir / "in", ["in/0.png", "in/1.png", "other.png"])
     assert (ending.counts.failed, ending.counts.done, ending.counts.left) == (2, 1, 0)

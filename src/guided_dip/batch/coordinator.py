@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,11 +17,11 @@ from guided_dip.batch.pace import Pace
 from guided_dip.batch.place import Place
 from guided_dip.batch.work import Event, Executor, Item
 from guided_dip.errors import InputError
+from guided_dip.jobs.stop import heard_by
 
 TURN = 0.5  # seconds that nothing is looked at but what workers say
 NAP = 0.05  # seconds to wait for who has no room, and nothing to say either
 PATIENCE = 300.0  # seconds for a step and a checkpoint of what is asked to end
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Requests:
@@ -55,17 +54,8 @@ class Requests:
 def requests() -> Iterator[Requests]:
     """Note the signals that ask a program to end, instead of ending at once."""
     noted = Requests()
-    if threading.current_thread() is not threading.main_thread():
-        yield noted  # only the main thread may set signals
-        return
-    # What is ignored stays so: a shell does that for what it runs in the background.
-    heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, noted.note) for number in heard}
-    try:
+    with heard_by(noted.note):
         yield noted
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @dataclass(frozen=True)
