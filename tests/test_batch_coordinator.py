@@ -20,6 +20,7 @@ from guided_dip.batch.manifest import Manifest
 from guided_dip.batch.pace import Pace
 from guided_dip.batch.place import Place
 from guided_dip.batch.work import Event
+from guided_dip.jobs import stop as stopping
 
 
 class Batch:
@@ -358,11 +359,11 @@ def test_sigterm_stops_at_once_and_again_and_again():
 
 
 def test_signals_are_noted_while_it_runs_and_as_before_after_it():
-    before = {number: signal.getsignal(number) for number in coordinating.SIGNALS}
+    before = {number: signal.getsignal(number) for number in stopping.SIGNALS}
     with requests() as asked:
         os.kill(os.getpid(), signal.SIGTERM)
         assert asked.stop
-    assert {number: signal.getsignal(number) for number in coordinating.SIGNALS} == before
+    assert {number: signal.getsignal(number) for number in stopping.SIGNALS} == before
 
 
 def test_signals_that_are_ignored_stay_so_and_threads_set_none():
