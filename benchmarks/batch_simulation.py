@@ -139,10 +139,10 @@ class TimedManifest(Manifest):
         super().__init__(database)
         self.watches = {name: Watch() for name in ("claim", "finish", "requeue", "counts")}
 
-    def claim(self, limit: int) -> list[Entry]:
+    def claim(self, limit: int, settings: str | None = None) -> list[Entry]:
         """As `Manifest.claim`."""
         with self.watches["claim"].running():
-            return super().claim(limit)
+            return super().claim(limit, settings)
 
     def finish(self, name: str, done: Done) -> None:
         """As `Manifest.finish`."""
@@ -349,7 +349,7 @@ def simulate(fleet: Fleet, folder: Path, *, profile: bool = False) -> dict[str, 
     began = time.perf_counter()
     timed = TimedManifest(database)
     with timed:
-        coordinator = Coordinator(timed, executor, place, Rules(together=fleet.together))
+        coordinator = Coordinator(timed, DIGEST, executor, place, Rules(together=fleet.together))
         executor.begin()
         with profiler or nullcontext():
             ending = coordinator.run(asked)

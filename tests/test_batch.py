@@ -325,6 +325,47 @@ def test_interrupted_once_it_finishes_what_it_began(here):
     assert sorted(states()) == ["done", "queued", "queued"]
 
 
+def test_what_is_left_of_another_command_keeps_its_settings(here, capsys):
+    """A picture that is queued with other settings is none of the next command's."""
+    process = begin("frames", "-o", "out", *LONG, "--workers", "1", "--quiet")
+    wait_for(lambda: "running" in states())
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    with Reading(Place(here / "out")) as reading:
+        first = {entry.settings for entry in reading.entries(None, 0, 9)}
+    write("frames/only.png", picture(3))
+    capsys.readouterr()
+    assert batch("frames/only.png", "-o", "out", *QUICK, "--workers", "1") == 0
+    out, err = capsys.readouterr()
+    assert "1 done\n" in out
+    assert "3 pictures of earlier commands are left, with other settings" in err
+    assert {entry.settings for entry in entries().values() if entry.state == "queued"} == first
+    assert set(restored()) == {"only.png"}
+
+    short = ["--steps", "5", "--noise", "gaussian:25", "--set", NETWORK, "--set", "threads=1"]
+    assert batch("frames/a.png", "frames/b.tif", "-o", "out", *short) == 0  # anew, with others
+    assert batch("frames/night one/c #1.png", "-o", "out", *QUICK, "--fail-fast") == 0
+    assert {name: entry.state for name, entry in entries().items()} == dict.fromkeys(
+        ["a.png", "b.tif", "night one/c #1.png", "only.png"], "done"
+    )
+    assert len({entry.settings for entry in entries().values()}) == 2
+
+
+def test_retry_begins_each_picture_with_the_settings_it_had(here, capsys):
+    for name, seed in (("a.png", "1"), ("b.tif", "2")):
+        whole = Path("frames", name).read_bytes()
+        Path("frames", name).write_bytes(b"torn")
+        assert batch(f"frames/{name}", "-o", "out", "--root", "frames", *QUICK, "--seed", seed) == 1
+        Path("frames", name).write_bytes(whole)
+    capsys.readouterr()
+    assert batch("retry", "out", "--workers", "1") == 0
+    assert capsys.readouterr().out == f"{here}/out: 2 done\n"
+    for name, seed in (("a.png", "1"), ("b.tif", "2")):
+        arguments = [f"frames/{name}", "-o", name, *QUICK, "--seed", seed, "--quiet"]
+        assert run(["restore", *arguments]) == 0
+        assert Path(name).read_bytes() == Path("out", name).read_bytes()
+
+
 def test_terminated_it_keeps_its_place(here):
     process = begin("frames", "-o", "out", *LONG, "--workers", "2", "--quiet")
     wait_for(lambda: states().count("running") == 2)

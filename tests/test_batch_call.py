@@ -293,7 +293,15 @@ def test_what_has_changed_is_enrolled_again(here):
     place = place_of(here)
     with opened(place, here / "in") as manifest:
         enrolled(manifest, place)
-        carry_out_batch(manifest, Scripted(), place, Rules(), Requests(), lambda _: None)
+        carry_out_batch(
+            manifest,
+            manifest.latest_settings()[0],
+            Scripted(),
+            place,
+            Rules(),
+            Requests(),
+            lambda _: None,
+        )
         assert enrolled(manifest, place).kept == 2
         place.output("a.png").unlink()
         assert enrolled(manifest, place).changed == 1
@@ -311,9 +319,19 @@ def test_what_is_left_of_unfinished_runs_goes_when_all_is_over(here):
     with opened(place, here / "in") as manifest:
         enrolled(manifest, place)
         asked.drain = True
-        carry_out_batch(manifest, executor, place, Rules(), asked, lambda _: None)
+        carry_out_batch(
+            manifest, manifest.latest_settings()[0], executor, place, Rules(), asked, lambda _: None
+        )
         assert left.is_dir()
-        carry_out_batch(manifest, executor, place, Rules(), Requests(), lambda _: None)
+        carry_out_batch(
+            manifest,
+            manifest.latest_settings()[0],
+            executor,
+            place,
+            Rules(),
+            Requests(),
+            lambda _: None,
+        )
     assert not left.exists()
     assert closed == [True, True]
 
@@ -331,7 +349,15 @@ def test_no_process_is_left_when_the_loop_fails(here, monkeypatch):
     with opened(place, here / "in") as manifest:
         enrolled(manifest, place)
         with pytest.raises(KeyboardInterrupt):
-            carry_out_batch(manifest, executor, place, Rules(), Requests(), lambda _: None)
+            carry_out_batch(
+                manifest,
+                manifest.latest_settings()[0],
+                executor,
+                place,
+                Rules(),
+                Requests(),
+                lambda _: None,
+            )
     assert closed == [True]
 
 
@@ -347,7 +373,9 @@ def test_a_process_of_this_machine_restores_all_there_is(here):
         enrol(manifest, place, Sources([Path("in")]), digest)
         executor, together = make_executor(Crew(workers=1), told, place)
         rules = Rules(together=together)
-        ending = carry_out_batch(manifest, executor, place, rules, Requests(), seen.append)
+        ending = carry_out_batch(
+            manifest, manifest.latest_settings()[0], executor, place, rules, Requests(), seen.append
+        )
         assert ending.counts == Counts(done=3, failed=1)
         for entry in manifest.entries("done"):
             assert entry.done.stamp == stamp_of(place.output(entry.output))

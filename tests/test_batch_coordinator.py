@@ -48,6 +48,7 @@ class Batch:
     def run(self, executor, asked=None, on_progress=None, **rules):
         coordinator = Coordinator(
             self.manifest,
+            "one",
             executor,
             self.place,
             Rules(**rules),

@@ -47,7 +47,7 @@ def ending_of(place, root, outputs):
         found = [Found(f"{n}.png", output, Stamp(1, 1)) for n, output in enumerate(outputs)]
         manifest.keep_settings("0", {})
         manifest.enrol(found, "0", content_of=lambda _: "0", output_stamp_of=lambda _: None)
-        return Coordinator(manifest, Slow(), place).run(Requests())
+        return Coordinator(manifest, "0", Slow(), place).run(Requests())
 
 
 def test_a_worker_that_still_ends_its_turn_is_waited_for(place, tmp_path):

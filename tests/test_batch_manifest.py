@@ -151,6 +151,23 @@ def test_a_claim_says_when_and_how_often(batch, monkeypatch):
     assert batch.entry("a.png").attempts == 1
 
 
+def test_settings_are_claimed_by_themselves(batch):
+    World("a.png", "b.png").enrol(batch)
+    batch.keep_settings("two", {})
+    World("c.png", "d.png").enrol(batch, settings="two")
+    assert (batch.queued("one"), batch.queued("two")) == (2, 2)
+    assert batch.queued_settings() == ["one", "two"]
+    assert [entry.name for entry in batch.claim(9, "two")] == ["c.png", "d.png"]
+    assert (batch.has_queued("one"), batch.has_queued("two")) == (True, False)
+    assert batch.queued_settings() == ["one"]
+    assert batch.claim(9, "two") == []
+    batch.requeue(["d.png"], counted=False)
+    assert batch.queued("two") == 1
+    assert [entry.settings for entry in batch.claim(1, "one")] == ["one"]
+    with pytest.raises(LookupError):
+        batch.queued("three")
+
+
 def test_what_is_done_comes_back_as_it_was_told(batch, monkeypatch):
     World("a.png").enrol(batch)
     batch.claim(1)

@@ -190,7 +190,7 @@ def test_a_job_that_is_killed_costs_a_try_of_the_picture_it_was_at(tmp_path):
             return events
 
         executor.wait = wait_and_kill
-        coordinator = Coordinator(manifest, executor, place, Rules(together=3))
+        coordinator = Coordinator(manifest, "settings", executor, place, Rules(together=3))
         ending = coordinator.run(Requests())
         executor.close()
         assert (ending.done, ending.failed) == (3, 0)

@@ -270,17 +270,18 @@ def kept_orders(kept: Mapping[str, Any]) -> Orders:
 
 def carry_out_batch(
     manifest: Manifest,
+    settings: str,
     executor: Executor,
     place: Place,
     rules: Rules,
     asked: Requests,
     on_progress: Callable[[Progress], None],
 ) -> Ending:
-    """Carry out what a manifest has queued; leave no process behind.
+    """Carry out what a manifest has queued with some settings; leave no process behind.
 
     Parameters
     ----------
-    manifest, executor, place, rules, on_progress
+    manifest, settings, executor, place, rules, on_progress
         As for `Coordinator`.
     asked
         What the user asks for by signals.
@@ -290,12 +291,12 @@ def carry_out_batch(
     RunError
         If the manifest cannot be written any more.
     """
-    coordinator = Coordinator(manifest, executor, place, rules, on_progress)
+    coordinator = Coordinator(manifest, settings, executor, place, rules, on_progress)
     try:
         ending = coordinator.run(asked)
     finally:
         executor.close()
-    if place.shard is None and not ending.counts.left:
+    if place.shard is None and not ending.counts.left and not ending.others:
         shutil.rmtree(place.folder / "work", ignore_errors=True)  # of pictures that have changed
     return ending
 

@@ -131,6 +131,8 @@ class Ending:
         That asked for the end; None if there was none.
     failed_fast
         A picture failed, which stopped the others.
+    others
+        Pictures that are queued with other settings, and not among the counts.
     """
 
     counts: Counts
@@ -139,16 +141,35 @@ class Ending:
     stuck: str = ""
     signal: int | None = None
     failed_fast: bool = False
+    others: int = 0
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether it ended before all was done that could be."""
+        return bool(self.stuck) or self.signal is not None or self.failed_fast
+
+    def after(self, before: Ending) -> Ending:
+        """Return how two batches ended, one after another.
+
+        Parameters
+        ----------
+        before
+            The first one's; nothing had cut it.
+        """
+        done, failed = self.done + before.done, self.failed + before.failed
+        return replace(self, done=done, failed=failed)
 
 
 @dataclass
 class Coordinator:
-    """Carries out what a manifest has queued.
+    """Carries out what a manifest has queued with certain settings.
 
     Attributes
     ----------
     manifest
         Open for writing, and locked against other coordinators.
+    settings
+        Digest of those that the executor restores with.
     executor
         Who does the work.
     place
@@ -160,6 +181,7 @@ class Coordinator:
     """
 
     manifest: Manifest
+    settings: str
     executor: Executor
     place: Place
     rules: Rules = field(default_factory=Rules)
@@ -168,6 +190,7 @@ class Coordinator:
     _pace: Pace = field(default_factory=Pace)
     _done: int = 0
     _failed: int = 0
+    _others: int = 0
     _stuck: str = ""
     _stopping: float | None = None
 
@@ -187,6 +210,7 @@ class Coordinator:
             If the manifest cannot be written any more; nothing that it has is lost.
         """
         looked = time.monotonic()
+        self._count_others()
         while True:
             if self._ends(asked):
                 self._stop()
@@ -201,19 +225,29 @@ class Coordinator:
             if look_on and time.monotonic() - looked >= self.rules.look_every:
                 assert self.rules.look is not None, "as was asked just now"
                 self.rules.look()
+                self._count_others()
                 looked = time.monotonic()
             self.on_progress(self._progress(asked))
             if self._stopping is not None and time.monotonic() > self._stopping + PATIENCE:
                 break
         self.manifest.requeue_running()
         return Ending(
-            self.manifest.counts(),
+            self._counts(),
             self._done,
             self._failed,
             self._stuck,
             asked.signal,
             self.rules.fail_fast and self._failed > 0,
+            self._others,
         )
+
+    def _count_others(self) -> None:
+        """Count what is queued with other settings, and is none of this call's."""
+        self._others = self.manifest.counts().queued - self.manifest.queued(self.settings)
+
+    def _counts(self) -> Counts:
+        counts = self.manifest.counts()
+        return replace(counts, queued=counts.queued - self._others)
 
     @cached_property
     def _root(self) -> Path:
@@ -227,11 +261,11 @@ class Coordinator:
         if asked.drain or self._stopping is not None:
             return True
         # What is queued although nothing runs: who has just ended a picture has no room yet.
-        return self.rules.look is None and not self.manifest.counts().queued
+        return self.rules.look is None and not self.manifest.has_queued(self.settings)
 
     def _rest(self) -> None:
         """Wait where nobody has anything to say."""
-        if not self.manifest.counts().queued:
+        if not self.manifest.has_queued(self.settings):
             time.sleep(min(TURN, self.rules.look_every) if self.rules.look else 0)
         elif not self.executor.room():
             time.sleep(NAP)
@@ -247,7 +281,7 @@ class Coordinator:
         if not room:
             return
         with self.manifest.transaction():
-            entries = self.manifest.claim(room * self.rules.together)
+            entries = self.manifest.claim(room * self.rules.together, self.settings)
             items = [item for entry in entries if (item := self._item(entry)) is not None]
             groups = self._groups(items, room)
             kept_back = [item.name for group in groups[room:] for item in group]
@@ -337,7 +371,7 @@ class Coordinator:
         self._failed += 1
 
     def _progress(self, asked: Requests) -> Progress:
-        counts = self.manifest.counts()
+        counts = self._counts()
         stopping = self._stopping is not None
         draining = asked.drain and not asked.stop and not stopping
         now = Progress(

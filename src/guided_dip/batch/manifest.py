@@ -231,16 +231,22 @@ class Manifest:
         with self.transaction():
             return enrolment.settle()
 
-    def claim(self, limit: int) -> list[Entry]:
+    def claim(self, limit: int, settings: str | None = None) -> list[Entry]:
         """Return the oldest queued pictures, which are running from now on.
 
         Parameters
         ----------
         limit
             How many, at most.
+        settings
+            Digest of those that they are to have; None for any.
         """
         with self.transaction():
-            entries = self.entries("queued", limit=limit)
+            if settings is None:
+                entries = self.entries("queued", limit=limit)
+            else:
+                where = "WHERE state = 'queued' AND settings = ? ORDER BY id LIMIT ?"
+                entries = self._entries(where, [self._number(settings), limit])
             change = (
                 "UPDATE pictures SET state = 'running', began = ?, attempts = attempts + 1"
                 " WHERE id = ?"
@@ -251,6 +257,36 @@ class Manifest:
                 replace(entry, state="running", began=now, attempts=entry.attempts + 1)
                 for entry in entries
             ]
+
+    def queued(self, settings: str) -> int:
+        """Return how many pictures are queued with certain settings.
+
+        Parameters
+        ----------
+        settings
+            Their digest.
+        """
+        count = "SELECT count(*) FROM pictures WHERE state = 'queued' AND settings = ?"
+        return int(self._database.rows(count, (self._number(settings),))[0][0])
+
+    def has_queued(self, settings: str) -> bool:
+        """Tell whether any picture is queued with certain settings.
+
+        Parameters
+        ----------
+        settings
+            Their digest.
+        """
+        find = "SELECT 1 FROM pictures WHERE state = 'queued' AND settings = ? LIMIT 1"
+        return bool(self._database.rows(find, (self._number(settings),)))
+
+    def queued_settings(self) -> list[str]:
+        """Return the digests of the settings that pictures are queued with, the oldest first."""
+        find = (
+            "SELECT digest FROM settings WHERE EXISTS (SELECT 1 FROM pictures"
+            " WHERE state = 'queued' AND pictures.settings = number) ORDER BY number"
+        )
+        return [digest for (digest,) in self._database.rows(find, ())]
 
     def finish(self, name: str, done: Done) -> None:
         """Say that a running picture is done; its output is ours from now on.

@@ -39,6 +39,7 @@ TABLES = (
     "CREATE UNIQUE INDEX holders ON pictures (output) WHERE clashes IS NULL",
     "CREATE INDEX clashing ON pictures (clashes) WHERE clashes IS NOT NULL",
     "CREATE INDEX states ON pictures (state)",  # and by id within each, as all indexes are
+    "CREATE INDEX queue ON pictures (settings) WHERE state = 'queued'",
     "CREATE INDEX ends ON pictures (ended) WHERE ended IS NOT NULL",
     "CREATE TRIGGER came AFTER INSERT ON pictures BEGIN"
     " UPDATE counts SET number = number + 1 WHERE state = new.state; END",

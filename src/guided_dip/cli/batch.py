@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -208,7 +209,7 @@ def restore(
             look=partial(call.look, manifest, place, sources, digest) if watch else None,
             look_every=watch_every,
         )
-        ending = _carried_out(manifest, place, orders, crew, rules, quiet=quiet)
+        ending = _carried_out(manifest, digest, place, orders, crew, rules, quiet=quiet)
         _conclude(manifest, place, ending, quiet=quiet, as_json=as_json)
 
 
@@ -290,25 +291,27 @@ def retry(
 ) -> None:
     """Begin anew what failed, and go on with what is left, with the settings it had."""
     from guided_dip.batch import call
-    from guided_dip.batch.coordinator import Rules
+    from guided_dip.batch.coordinator import Ending, Rules
     from guided_dip.batch.executors import threaded
     from guided_dip.batch.find import absolute
     from guided_dip.batch.place import Place, parse_shard
-    from guided_dip.errors import InputError
 
     crew = _crew(executor, workers, together, ray_address, gpus, per_job, slurm)
     part = None if shard is None else parse_shard(shard)
     place = Place(absolute(outdir), part)
     with notes(quiet=quiet), call.opened(place) as manifest:
-        latest = manifest.latest_settings()
-        if latest is None:
-            raise InputError(f"{place.outdir}: no picture was begun; try the batch's whole command")
-        orders = threaded(call.kept_orders(latest[1]), crew)
         count = manifest.retry_failed()
         if not quiet:
             tell(f"{place.outdir}: {count} that failed and {manifest.counts().left - count} others")
-        rules = Rules(fail_fast=fail_fast)
-        ending = _carried_out(manifest, place, orders, crew, rules, quiet=quiet)
+        ending, rules = Ending(manifest.counts(), 0, 0), Rules(fail_fast=fail_fast)
+        for digest in manifest.queued_settings():
+            orders = threaded(call.kept_orders(manifest.settings(digest)), crew)
+            before = ending
+            ending = _carried_out(manifest, digest, place, orders, crew, rules, quiet=quiet)
+            ending = ending.after(before)
+            if ending.is_cut:
+                break
+        ending = replace(ending, counts=manifest.counts(), others=0)
         _conclude(manifest, place, ending, quiet=quiet, as_json=as_json)
 
 
@@ -348,6 +351,7 @@ def _check(orders: Orders) -> None:
 
 def _carried_out(
     manifest: Manifest,
+    digest: str,
     place: Place,
     orders: Orders,
     crew: Crew,
@@ -355,19 +359,19 @@ def _carried_out(
     *,
     quiet: bool,
 ) -> Ending:
-    import dataclasses
-
     from guided_dip.batch import call
     from guided_dip.batch.coordinator import Ending, requests
     from guided_dip.batch.executors import make_executor
 
-    if not manifest.counts().left and rules.look is None:
-        return Ending(manifest.counts(), 0, 0)
+    if not manifest.has_queued(digest) and rules.look is None:
+        counts = manifest.counts()
+        counts, others = replace(counts, queued=0), counts.queued
+        return Ending(counts, 0, 0, others=others)
     with requests() as asked:
         executor, together = make_executor(crew, orders, place)
-        rules = dataclasses.replace(rules, together=together)
+        rules = replace(rules, together=together)
         with batch_progress(quiet=quiet) as update:
-            return call.carry_out_batch(manifest, executor, place, rules, asked, update)
+            return call.carry_out_batch(manifest, digest, executor, place, rules, asked, update)
 
 
 def _found(place: Place, enrolled: Enrolled) -> str:
@@ -398,6 +402,11 @@ def _conclude(
         give(json.dumps({"outdir": str(place.outdir), **states, **now, "failures": listed}))
     elif not quiet:
         give(f"{place.outdir}: {told(counts)}")
+    if ending.others and not quiet:
+        tell(
+            f"{ending.others} pictures of earlier commands are left, with other settings; "
+            "batch retry goes on with them"
+        )
     if ending.stuck:
         raise RunError(
             f"{ending.stuck}; {counts.left} pictures are left: the same command goes on when there "
