@@ -512,3 +512,15 @@ def test_who_speaks_to_a_pool_that_has_gone_ends(speak):
     finally:
         signal.signal(signal.SIGTERM, before)
         near.close()
+
+
+def test_an_interrupt_that_comes_while_a_process_is_started_is_not_lost():
+    came = []
+    before = signal.signal(signal.SIGINT, lambda *_: came.append(True))
+    try:
+        with workers._deaf_to_interrupts():
+            os.kill(os.getpid(), signal.SIGINT)
+            assert came == []
+        assert came == [True]
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -373,23 +373,26 @@ def _held(number: signal.Signals) -> Iterator[None]:
 
 @contextmanager
 def _deaf_to_interrupts() -> Iterator[None]:
-    """Have a process that is started here ignore Ctrl-C from its first moment.
+    """Have a process that is started here hear no Ctrl-C from its first moment.
 
-    The terminal sends it to the workers as well, which would each print a traceback.
+    The terminal sends it to the workers as well, which would each print a traceback. This process
+    hears one that comes meanwhile right after.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set signals
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows
+        yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _carry_out(work: Work, connection: Connection[Any, Any]) -> None:
     """Be a worker's process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_follow_parent, daemon=True).start()
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
