@@ -518,7 +518,7 @@ def test_an_interrupt_that_comes_while_a_process_is_started_is_not_lost():
     came = []
     before = signal.signal(signal.SIGINT, lambda *_: came.append(True))
     try:
-        with workers._deaf_to_interrupts():
+        with workers.deaf_to_interrupts():
             os.kill(os.getpid(), signal.SIGINT)
             assert came == []
         assert came == [True]

@@ -181,7 +181,7 @@ class Worker:
             process = multiprocessing.get_context("spawn").Process(
                 target=_carry_out, args=(self._work, self._far), daemon=True
             )
-            with _deaf_to_interrupts():
+            with deaf_to_interrupts():
                 process.start()
                 self._process = process
             self._far.close()
@@ -372,7 +372,7 @@ def _held(number: signal.Signals) -> Iterator[None]:
 
 
 @contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
+def deaf_to_interrupts() -> Iterator[None]:
     """Have a process that is started here hear no Ctrl-C from its first moment.
 
     The terminal sends it to the workers as well, which would each print a traceback. This process

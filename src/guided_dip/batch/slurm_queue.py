@@ -8,13 +8,14 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr, suppress
+from contextlib import redirect_stderr, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from guided_dip.batch.slurm_job import Task, run_task
 from guided_dip.batch.slurm_settings import Settings
 from guided_dip.errors import InputError
+from guided_dip.workers import deaf_to_interrupts
 
 # What a job that is no more is called by squeue; whatever else it is called, it may yet go on.
 ENDED = (
@@ -173,7 +174,11 @@ class _SlurmQueue:
         """Send jobs; as `Queue.submit`."""
         # What submitit prints is raised as well. A batch may itself be a job, whose variables
         # sbatch would take for options.
-        with _deaf(), redirect_stderr(io.StringIO()), self._submitit.helpers.clean_env():
+        with (
+            deaf_to_interrupts(),
+            redirect_stderr(io.StringIO()),
+            self._submitit.helpers.clean_env(),
+        ):
             return self._files.of(_submitted(lambda: self._executor.map_array(run_task, tasks)))
 
     def ended(self, jobs: Iterable[str]) -> dict[str, str]:
@@ -243,7 +248,7 @@ class _LocalQueue:
 
     def submit(self, tasks: Sequence[Task]) -> list[str]:
         """Send jobs; as `Queue.submit`."""
-        with _deaf(), self._submitit.helpers.clean_env():
+        with deaf_to_interrupts(), self._submitit.helpers.clean_env():
             jobs = _submitted(lambda: self._executor.map_array(run_task, tasks))
         self._jobs |= {job.job_id: job for job in jobs}
         return self._files.of(jobs)
@@ -354,7 +359,7 @@ def _submitted(submit: Callable[[], list[Any]]) -> list[Any]:
 def _called(command: Sequence[str]) -> str | None:
     """Return what a command of Slurm's prints; None if it fails, as it does for a busy Slurm."""
     try:
-        with _deaf():
+        with deaf_to_interrupts():
             ended = subprocess.run(
                 command, capture_output=True, text=True, timeout=COMMAND, check=True
             )
@@ -368,16 +373,3 @@ def _parted(jobs: Iterable[str]) -> Iterator[list[str]]:
     names = list(jobs)
     for begin in range(0, len(names), 500):
         yield names[begin : begin + 500]
-
-
-@contextmanager
-def _deaf() -> Iterator[None]:
-    """Have processes that are started here hear no Ctrl-C, which the terminal sends them, too.
-
-    Blocked, not ignored: this process hears it a moment later.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
