@@ -519,7 +519,7 @@ def test_an_interrupt_that_comes_while_a_process_is_started_is_not_lost():
     before = signal.signal(signal.SIGINT, lambda *_: came.append(True))
     try:
         with workers.deaf_to_interrupts():
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.pthread_kill(threading.get_ident(), signal.SIGINT)
             assert came == []
         assert came == [True]
     finally:
