@@ -1,5 +1,6 @@
 """The command `guided-dip batch` with real processes, real signals and real kills."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -75,7 +76,10 @@ def begin(*arguments, **options):
 
 def wait_for(condition, seconds=60):
     until = time.monotonic() + seconds
-    while not condition():
+    while True:
+        with contextlib.suppress(FileNotFoundError):  # of a folder that goes while it is looked at
+            if condition():
+                return
         assert time.monotonic() < until, "it took too long"
         time.sleep(0.05)
 

@@ -478,7 +478,10 @@ def start(folder, *arguments):
 
 def wait_for(condition):
     end = time.monotonic() + 60
-    while not condition():
+    while True:
+        with contextlib.suppress(FileNotFoundError):  # of a folder that goes while it is looked at
+            if condition():
+                return
         assert time.monotonic() < end
         time.sleep(0.01)
 
