@@ -108,7 +108,7 @@ def queries(manifest: Manifest, rows: int) -> float:
             reader.recent_pace()
 
     def claim() -> None:
-        running.extend(entry.name for entry in manifest.claim(100))
+        running.extend(entry.name for entry in manifest.claim(100, DIGEST))
 
     def page(state: State | None) -> None:
         manifest.entries(state, after=chance.randrange(rows // 4), limit=100)
@@ -126,6 +126,9 @@ def queries(manifest: Manifest, rows: int) -> float:
         *(timed(f"entries, {state}, 100", partial(page, state)) for state in STATES),
         timed("entries, all, 100", lambda: page(None)),
         timed("entry", lambda: manifest.entry(name_of(chance.randrange(rows)))),
+        timed("queued", lambda: manifest.queued(DIGEST)),
+        timed("has_queued", lambda: manifest.has_queued(DIGEST)),
+        timed("queued_settings", manifest.queued_settings),
         timed("claim(100)", claim),
         timed("finish, 99 in a transaction", lambda: finish(99)),
         timed("finish, one", lambda: finish(1)),
