@@ -46,9 +46,7 @@ batch = typer.Typer(cls=Batch, add_completion=False, rich_markup_mode=None)
 def restore(
     inputs: Annotated[
         list[Path],
-        typer.Argument(
-            metavar="INPUT...", help="Pictures, folders of them, or patterns in quotes."
-        ),
+        typer.Argument(metavar="INPUT", help="Pictures, folders of them, or patterns in quotes."),
     ],
     output: Annotated[
         Path,
