@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING
 
 from guided_dip.batch.entries import Done
 from guided_dip.batch.find import stamp_of
-from guided_dip.batch.work import Event, Item, Orders, Tell
+from guided_dip.batch.work import ENDS, Event, Item, Orders, Tell
 from guided_dip.errors import InputError, InterruptionError, RunError, reason_of
 from guided_dip.files import one_line, remove_leftovers
 from guided_dip.jobs.job import Job
@@ -59,7 +59,7 @@ def carry_out(
     left = {item.name for item in items}
 
     def told(event: Event) -> None:
-        if event.kind in ("done", "failed", "cut", "stuck"):
+        if event.kind in ENDS:
             left.discard(event.name)
         tell(event)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from guided_dip.batch.carry_out import carry_out
-from guided_dip.batch.work import Event, Item, Orders
+from guided_dip.batch.work import ENDS, Event, Item, Orders
 from guided_dip.workers import Ended, Link, Pool, Worker
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class LocalExecutor:
             for name in sorted(self._left.pop(worker, ())):
                 yield Event("lost", name, _how(message))
         elif isinstance(message, Event):
-            if message.kind in ("done", "failed", "cut", "stuck"):
+            if message.kind in ENDS:
                 self._left[worker].discard(message.name)
             yield message
 

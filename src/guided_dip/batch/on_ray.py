@@ -12,11 +12,10 @@ from typing import Any
 
 from guided_dip.batch.carry_out import carry_out
 from guided_dip.batch.ray_cluster import connect, disconnect, load_ray
-from guided_dip.batch.work import Event, Item, Orders
+from guided_dip.batch.work import ENDS, Event, Item, Orders
 from guided_dip.errors import InputError, InterruptionError, RunError
 from guided_dip.jobs.stop import noted_signals
 
-ENDS = ("done", "failed", "cut", "stuck")
 COUNTED_EVERY = 1.0  # seconds between two looks at what nodes there are
 NOTED_EVERY = 60.0  # seconds between two notes that there is none
 CANCELLED_EVERY = 60.0  # seconds between two times that a task is asked to end

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from guided_dip.batch.place import Place
-from guided_dip.batch.slurm_job import ENDS, Followed, Task, event_of
+from guided_dip.batch.slurm_job import Followed, Task, event_of
 from guided_dip.batch.slurm_queue import Queue, RefusedError, make_queue
 from guided_dip.batch.slurm_settings import settings_of
-from guided_dip.batch.work import Event, Item, Orders
+from guided_dip.batch.work import ENDS, Event, Item, Orders
 from guided_dip.errors import InputError, RunError
 
 FOLDER = "slurm"

@@ -21,9 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from guided_dip.batch.entries import Done, Stamp
-from guided_dip.batch.work import Event, Item, Orders
+from guided_dip.batch.work import ENDS, Event, Item, Orders
 
-ENDS = ("done", "failed", "cut", "stuck")
 STEP_EVERY = 5.0  # seconds between what is said about the steps of a picture
 # Preemption and the time limit send the first, as submitit asks Slurm to; scancel the second.
 SIGNALS = (signal.SIGUSR2, signal.SIGTERM)

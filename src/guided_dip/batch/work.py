@@ -14,6 +14,8 @@ from guided_dip.config import Config
 
 # Settings that say where and how a picture is computed, not what comes of it.
 ELSEWHERE = ("threads", "device")
+# Kinds of events by which a worker says that it is through with a picture.
+ENDS = ("done", "failed", "cut", "stuck")
 # Raised when the same settings come to mean other results.
 RESULTS = 1
 
