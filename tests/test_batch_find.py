@@ -411,3 +411,12 @@ def test_each_picture_has_places_of_its_own(tmp_path):
         assert all(where(name).is_relative_to(tmp_path / FOLDER) for name in pictures)
     assert place.work("a.png", "one") != place.work("a.png", "two")
     assert place.work("a.png", "one") == Place(tmp_path, Shard(1, 2)).work("a.png", "one")
+
+
+def test_the_suffixes_are_those_of_the_formats():
+    """They stand in `find` as well, since the formats load numpy and every decoder."""
+    from guided_dip.batch.find import SUFFIXES, WRITTEN
+    from guided_dip.images.formats import FORMATS
+
+    assert tuple(suffix for holds in FORMATS.values() for suffix in holds.suffixes) == SUFFIXES
+    assert tuple(holds.suffixes[0] for holds in FORMATS.values()) == WRITTEN
