@@ -157,7 +157,7 @@ class JobManager:
         One that has no estimate yet is cancelled.
         """
         live = self._unended(id, owner)
-        if live.status == "queued" or not live.progress.step:
+        if not (live.progress.step or self._data.job(live.id).has_checkpoint()):
             return self.cancel(id, owner)
         try:
             self._data.job(live.id).enough.touch()
@@ -222,8 +222,9 @@ class JobManager:
     def _tick(self) -> None:
         for live, reason in self._course.overdue():
             self._engine.end(live.record.image, reason)
-        for live in self._store.sweep():
-            self._engine.end(live.record.image)
+        self._store.sweep()
+        while self._store.gone:
+            self._engine.end(self._store.gone.popleft())
 
 
 def read_curve(path: Path) -> Curve:

@@ -45,7 +45,7 @@ def command_of(record: Record) -> str:
 
 
 def _word(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return str(value)
 
 
 def python_of(record: Record) -> str:
