@@ -339,3 +339,13 @@ def test_a_bell_is_the_pool_s(monkeypatch):
     bell = local.Bell()
     executor = LocalExecutor(Orders(make_config({})), [None], None, bell)
     assert executor._pool[2] is bell
+
+
+def test_processes_that_wait_can_be_had_warm(monkeypatch):
+    monkeypatch.setattr(local, "Pool", FakePool)
+    monkeypatch.setattr(FakeWorker, "pid", None, raising=False)
+    executor = LocalExecutor(Orders(make_config({})), [None] * 2, None, warm=True)
+    executor.wait(0)
+    assert executor.room() == 0
+    assert {worker.item for worker in executor._pool.crew} == {local._Warm()}
+    local._carry_out(local._Warm(), None)

@@ -35,7 +35,7 @@ def manager(tmp_path_factory):
     patch.setattr(asking, "PREVIEW_EVERY", 0.1)
     patch.setattr(asking, "TOLD_EVERY", 0.0)
     folder = tmp_path_factory.mktemp("server") / "data"
-    with JobManager(folder, Limits(), workers=2, figures=False) as made:
+    with JobManager(folder, Limits(), workers=2, figures=False, warm=True) as made:
         yield made
     patch.undo()
 
@@ -92,10 +92,38 @@ def of_kind(kind, folder):
         pages = np.stack([noisy(channels=1, seed=seed) for seed in range(2)])
         settings = {"effort": "fast", "settings": {"steps": 10}, "noise": "gaussian:20"}
         return job(folder, pages, settings, form="TIFF", name="z.tif", pages=2)
+    if kind == "joint":
+        pages = np.stack([noisy((32, 32), seed=seed) for seed in range(2)])
+        settings = {**FEW, "noise": "gaussian:20", "joint": True}
+        return job(folder, pages, settings, form="TIFF", name="z.tif", pages=2)
+    if kind == "page":
+        pages = np.stack([noisy(seed=seed) for seed in range(2)])
+        return job(folder, pages, {**FEW, "page": 1}, form="TIFF", name="z.tif", pages=2)
+    if kind == "small":
+        return job(folder, settings={**FEW, "scale": 2})
+    if kind == "jpeg":
+        settings = {**FEW, "task": "dejpeg"}
+        return job(folder, noisy((32, 24)), settings, form="JPEG", name="a.jpeg")
+    if kind == "blur":
+        return job(folder, settings={**FEW, "kernel": "gaussian:1", "noise": "gaussian:5"})
+    if kind == "kernel":
+        kernel = np.zeros((3, 3), np.uint8)
+        kernel[1] = 100
+        files = {"kernel": upload(folder, kernel, "kernel.png")}
+        return job(folder, settings={**FEW, "noise": "gaussian:5"}, files=files)
+    if kind == "gain":
+        files = {"gain": upload(folder, np.full((16, 16), 200, np.uint8), "gain.png")}
+        return job(folder, settings={**FEW, "noise": "gaussian:5"}, files=files)
     return job(folder, settings={**FEW, "strength": 0.75}, name="../a 'b' $(c).exe")
 
 
-@pytest.mark.parametrize("kind", ["plain", "16 bits", "mask", "region", "pages"])
+KINDS = (
+    *("plain", "16 bits", "mask", "region", "pages", "joint", "page"),
+    *("small", "jpeg", "blur", "kernel", "gain"),
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_command_makes_the_same_bytes_and_the_lines_the_same_pixels(manager, tmp_path, kind):
     state = ended(manager, manager.begin(of_kind(kind, tmp_path), "me"))
     assert state.status == "done", state.reason
@@ -479,7 +507,7 @@ class Full:
 
     room_again = threading.Event()
 
-    def __init__(self, orders, devices, memory, bell):
+    def __init__(self, orders, devices, memory, bell, warm):
         self.bell, self.given, self.stopping = bell, [], False
 
     def room(self):

@@ -41,10 +41,13 @@ class Crew:
         One for each process; None where the settings leave it open.
     memory
         Bytes that all may take; None for any number.
+    warm
+        Processes load the libraries before there is a job.
     """
 
     devices: tuple[str | None, ...]
     memory: int | None
+    warm: bool = False
 
 
 class Engine:
@@ -157,7 +160,7 @@ class Engine:
         from guided_dip.config import make_config
 
         crew, nobodys = self._crew, Orders(make_config({}))  # each job has its own
-        executor = LocalExecutor(nobodys, crew.devices, crew.memory, self._bell)
+        executor = LocalExecutor(nobodys, crew.devices, crew.memory, self._bell, warm=crew.warm)
         coordinator = Coordinator(
             manifest,
             None,
