@@ -135,8 +135,8 @@ def test_the_command_makes_the_same_bytes_and_the_lines_the_same_pixels(manager,
         assert Path(state.file_name).read_bytes() == result
     with chdir(beside(manager, state, tmp_path / "lines")):
         exec(compile(state.python, "lines", "exec"), {})
-        for page in range(state.pages):
-            one = page if state.pages > 1 else None
+        for page in range(state.outcome.pages):
+            one = page if state.outcome.pages > 1 else None
             lines, own = (
                 read(path, page=one).pixels
                 for path in (state.file_name, manager.view(state.id, "me", "result"))
