@@ -551,6 +551,27 @@ def test_a_full_disk_loses_no_job_and_ends_no_server(tmp_path, monkeypatch):
         assert manager.is_healthy
 
 
+def test_a_manifest_that_cannot_be_written_for_a_while_loses_no_job(tmp_path, monkeypatch):
+    monkeypatch.setattr(engine, "LocalExecutor", Full)
+    monkeypatch.setattr(engine, "AGAIN", 0.1)
+    Full.room_again.set()
+    heard = []
+    take_in = engine.Coordinator._take_in
+
+    def fails_once(coordinator, events):
+        if events and not heard:
+            heard.append(events)
+            raise RunError("the manifest cannot be written")
+        take_in(coordinator, events)
+
+    monkeypatch.setattr(engine.Coordinator, "_take_in", fails_once)
+    with JobManager(tmp_path / "data", workers=1) as manager:
+        state = manager.begin(job(tmp_path), "me")
+        states = follow(manager, state, lambda state: bool(heard) and state.status == "queued")
+        follow(manager, states[-1], lambda state: state.status == "running")
+        assert manager.is_healthy
+
+
 # The server
 
 

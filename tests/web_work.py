@@ -10,7 +10,7 @@ from PIL import Image
 from guided_dip.web.jobs import NewJob, Upload
 from guided_dip.web.models import ENDED, JobSettings
 
-PATIENCE = 60  # seconds that anything may take
+PATIENCE = 120  # seconds that anything may take
 FEW = {"effort": "fast", "settings": {"steps": 12}}
 LONG = {"effort": "fast", "settings": {"steps": 4000}}
 

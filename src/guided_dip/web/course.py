@@ -102,6 +102,13 @@ class Course:
             live.computing = live.first = None
             self.book.change(live, "queued" if live.asked is None else "stopping")
 
+    def again(self) -> None:
+        """Take it that no job is computed: all that have not ended are queued."""
+        for live in self.book.active():
+            if live.status != "queued" and live.asked is None:
+                live.computing = live.first = None
+                self.book.change(live, "queued")
+
     def _live(self, name: str) -> Live | None:
         return self.book.find(PurePosixPath(name).parent.name)
 

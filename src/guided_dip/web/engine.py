@@ -64,6 +64,8 @@ class Engine:
     completed, heard, tick
         As for `Coordinator`'s `completed`, `on_event` and `on_progress`; `heard` also gets an entry
         of the manifest where what becomes of a job is not the event's to say.
+    again
+        Called when nothing is computed, and all that has not ended is queued.
     """
 
     def __init__(
@@ -74,11 +76,12 @@ class Engine:
         recover: Callable[[Manifest], None],
         completed: Callable[[Item], Item],
         heard: Callable[[Event, Entry | None], None],
+        again: Callable[[], None],
         tick: Callable[[], None],
     ) -> None:
         self._data, self._crew = data, crew
         self._recover, self._completed = recover, completed
-        self._heard, self._tick = heard, tick
+        self._heard, self._again, self._tick = heard, again, tick
         self._bell = Bell()
         self._asked = Requests()
         self._new: deque[str] = deque()
@@ -181,6 +184,8 @@ class Engine:
             coordinator.end(name, reason)
         self._coordinator, self._since = coordinator, time.monotonic()
         try:
+            manifest.requeue_running()  # which a round left whose end could not be written
+            self._again()
             self.stuck = coordinator.run(self._asked).stuck
         except RunError as error:
             self.stuck = reason_of(error)

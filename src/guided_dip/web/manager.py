@@ -81,6 +81,7 @@ class JobManager:
             recover=self._store.recover,
             completed=self._course.completed,
             heard=self._course.heard,
+            again=self._course.again,
             tick=self._tick,
         )
         self._beginning = Beginning(self._data, self._book, self._store, self._limits, threads)
