@@ -127,8 +127,7 @@ def _add_health(
         "/healthz",
         summary="Know that the server lives",
         tags=["facts"],
-        responses={200: {"content": {"application/json": {"example": {"status": "ok"}}}}}
-        | schema.problems(),
+        responses=schema.problems(),
     )
     async def health() -> dict[str, str]:
         """Return `{"status": "ok"}`; needs no token."""
@@ -160,19 +159,17 @@ def _add_notice(app: FastAPI) -> None:
 
 
 def _tell_problems(app: FastAPI) -> None:
-    async def known(request: Request, error: Exception) -> Response:
+    async def known(_: Request, error: Exception) -> Response:
         return _told(problem_of(error))
 
-    async def unusable(request: Request, error: Exception) -> Response:
+    async def unusable(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         found = error.errors()[0]
-        where = ".".join(
-            str(part) for part in found["loc"] if part not in ("body", "query", "path")
-        )
+        where = ".".join(str(part) for part in found["loc"][1:3])
         text = f"{found['msg'][0].lower()}{found['msg'][1:]}"
         return _told(ProblemError(422, f"{where}: {text}" if where else text))
 
-    async def plain(request: Request, error: Exception) -> Response:
+    async def plain(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         return _told(
             ProblemError(
@@ -182,7 +179,7 @@ def _tell_problems(app: FastAPI) -> None:
             )
         )
 
-    async def unforeseen(request: Request, error: Exception) -> Response:
+    async def unforeseen(_: Request, error: Exception) -> Response:
         _log.error("a request failed", exc_info=error)
         return _told(problem_of(error))
 

@@ -271,10 +271,7 @@ def _careful(path: str, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes,
         if not name.lower().startswith(b"access-control-") and name.lower() != b"server"
     ]
     names = {name.lower().decode("latin-1") for name, _ in kept}
-    if path == "/login":
-        policy = LOGIN_POLICY
-    else:
-        policy = API_POLICY if is_api(path) else PAGE_POLICY
+    policy = LOGIN_POLICY if path == "/login" else API_POLICY if is_api(path) else PAGE_POLICY
     wanted = {**HEADERS, "content-security-policy": policy}
     if not path.startswith(("/assets/", "/static/", "/svelte/")):
         wanted["cache-control"] = "no-store"

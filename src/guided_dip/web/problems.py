@@ -35,11 +35,7 @@ class Problem(BaseModel):
         One line: what was wrong, where, and what to try.
     """
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"error": "there is no such job; it may have been removed"}]
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"error": "there is no such job"}]})
 
     error: str = Field(description="One line: what was wrong, where, and what to try.")
 

@@ -89,7 +89,9 @@ def new_job() -> dict[str, Any]:
     }
     told = JobSettings.model_json_schema()["properties"]
     for name, found in told.items():
-        plain = next((k for k in found.get("anyOf", [found]) if k.get("type") != "null"), {})
+        plain: dict[str, Any] = next(
+            (k for k in found.get("anyOf", [found]) if k.get("type") != "null"), {}
+        )
         kept = {k: v for k, v in plain.items() if k not in ("title", "default")}
         fields[name] = kept | {"description": _TOLD.get(name, "As the option of `restore`.")}
     fields["settings"] = {"type": "string", "maxLength": 65536, "description": _TOLD["settings"]}
