@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import ipaddress
 import re
+import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -17,6 +18,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from guided_dip.errors import InputError
+from guided_dip.jobs.stop import heard_by
 from guided_dip.web.app import Page, make_app
 from guided_dip.web.arrival import FOLDER, Spool
 from guided_dip.web.guard import LEAST_TOKEN, LOOPBACK, Access, digest
@@ -124,9 +126,7 @@ def serve(
 def _manager(options: Options) -> Manager:
     from guided_dip.web.manager import JobManager
 
-    return JobManager(
-        options.data, options.limits, workers=options.workers, memory=options.memory
-    )
+    return JobManager(options.data, options.limits, workers=options.workers, memory=options.memory)
 
 
 def run(app: Any, listening: socket.socket, begun: Callable[[str], None]) -> None:
@@ -245,6 +245,14 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._begun = begun
         self._leaving = leaving
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # What a shell has told a program in the background to ignore stays ignored.
+        with heard_by(lambda number, _: self.handle_exit(number, None)):
+            yield
+        for number in reversed(self._captured_signals):
+            signal.raise_signal(number)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
