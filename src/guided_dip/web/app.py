@@ -17,7 +17,7 @@ from guided_dip.errors import InputError, RunError
 from guided_dip.web import schema
 from guided_dip.web.api import routes
 from guided_dip.web.arrival import Spool
-from guided_dip.web.bodies import SMALL, STALL, Bodies
+from guided_dip.web.bodies import DRAWN, SMALL, STALL, Bodies
 from guided_dip.web.calls import Calls
 from guided_dip.web.guard import Access, Headers, Hosts, Tokens
 from guided_dip.web.jobs import Jobs, NotReadyError, QueueFullError, UnknownJobError
@@ -28,7 +28,7 @@ from guided_dip.web.streams import HEARTBEAT, Streams
 _log = logging.getLogger(__name__)
 
 DESCRIPTION = "/v1/openapi.json"
-UPLOADS = frozenset({"/v1/jobs", "/gradio_api/upload"})
+UPLOADS = frozenset({"/v1/jobs", "/page/uploads"})
 _KNOWN = (ProblemError, InputError, RunError, UnknownJobError, NotReadyError, QueueFullError)
 Page = Callable[[FastAPI], None]
 
@@ -105,7 +105,7 @@ def make_app(
     app.add_middleware(Tokens, access=access)
     app.add_middleware(
         Bodies,
-        most=lambda path: jobs.limits.upload if path.rstrip("/") in UPLOADS else SMALL,
+        most=lambda path: _most(path, jobs.limits.upload),
         stall=stall,
         counted=metrics.received.inc,
     )
@@ -113,6 +113,13 @@ def make_app(
     app.add_middleware(Headers)
     app.add_middleware(Measured, metrics=metrics)
     return app
+
+
+def _most(path: str, upload: int) -> int:
+    """Return the most bytes that a request to a path may have."""
+    if path in UPLOADS:
+        return upload
+    return DRAWN if path.startswith("/gradio_api/") else SMALL
 
 
 def _add_health(
@@ -190,7 +197,11 @@ def _tell_problems(app: FastAPI) -> None:
     app.add_exception_handler(Exception, unforeseen)
 
 
-_WORDS = {404: "there is no such place", 405: "that cannot be done with this"}
+_WORDS = {
+    400: "the request's body is damaged",
+    404: "there is no such place",
+    405: "that cannot be done with this",
+}
 
 
 def _told(problem: ProblemError) -> Response:

@@ -59,16 +59,12 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
-# All of Gradio that the page needs: it has others, which fetch addresses, tell about its functions
-# or change them.
-PAGE_PATHS = re.compile(
-    r"/"
-    r"|/(config|theme\.css|favicon\.ico|robots\.txt|manifest\.json|pwa_icon(/\d+)?)/?"
-    r"|/(assets|static|svelte)/[^?]*"
-    r"|/gradio_api/(queue/(join|data)|upload|upload_progress|cancel|reset|theme\.css|app_id"
-    r"|startup-events|component_server)/?"
-    r"|/gradio_api/heartbeat/[\w-]+"
-    r"|/gradio_api/file=(?!.*://)[^?]*"
+# Of Gradio: what fetches addresses, reads paths, calls functions by name or tells about them. The
+# page closes all that it does not need; these are shut however it is mounted.
+CLOSED = re.compile(
+    r"/(gradio_api/)?(proxy=|file[=/]|upload|stream/|run/|api/|call/|component_server|reset|dev/"
+    r"|vibe|undo-vibe|process_recording|custom_component|profiling|deep_link|openapi\.json)"
+    r"|/(monitoring|docs|redoc|openapi\.json)"
 )
 
 
@@ -187,7 +183,7 @@ class Hosts:
         if foreign:
             raise ProblemError(403, "only this server's own page may ask for that", linger=True)
         path = scope["path"]
-        if not is_api(path) and not PAGE_PATHS.fullmatch(path):
+        if CLOSED.match(path):
             raise ProblemError(404, "there is no such page", linger=True)
 
 

@@ -15,18 +15,20 @@ from typing import Any, Protocol, Self
 
 import h11
 import uvicorn
+from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from guided_dip.errors import InputError
 from guided_dip.jobs.stop import heard_by
 from guided_dip.web.app import Page, make_app
 from guided_dip.web.arrival import FOLDER, Spool
-from guided_dip.web.guard import LEAST_TOKEN, LOOPBACK, Access, digest
+from guided_dip.web.guard import LEAST_TOKEN, LOOPBACK, Access, digest, owner_of
 from guided_dip.web.jobs import Jobs
 from guided_dip.web.limits import Limits
 from guided_dip.web.probe import Checker
 
 CONNECTIONS = 512
+PAGE_FOLDER = "page"  # in the data folder
 HEAD_SECONDS = 20.0  # for the head of a request
 HEAD_BYTES = 16 * 2**10
 IDLE = 20.0  # seconds that a connection is kept between two requests
@@ -117,7 +119,7 @@ def serve(
                 jobs,
                 access=access,
                 spool=Spool(options.data / FOLDER, checker),
-                page=_page(jobs, checker, options) if options.page else None,
+                page=_page(jobs, checker, options.data) if options.page else None,
                 healthy=lambda: jobs.is_healthy,
             )
             run(app, listening, begun)
@@ -230,10 +232,15 @@ def _resolved(host: str, port: int) -> tuple[socket.AddressFamily, Any]:
     return family, place
 
 
-def _page(jobs: Jobs, checker: Checker, options: Options) -> Page | None:
+def _page(jobs: Jobs, checker: Checker, data: Path) -> Page:
     """Return what mounts the page."""
-    del jobs, checker, options
-    return None
+
+    def mounted(app: FastAPI) -> None:
+        from guided_dip.web.page.mounting import mount
+
+        mount(app, jobs, checker.look, owner_of, data / PAGE_FOLDER)
+
+    return mounted
 
 
 class _Server(uvicorn.Server):
