@@ -108,7 +108,7 @@ def restore(
 
     pages = 1 if page is not None else page_count(image, resume)
     if joint and resume is None:
-        check_joint(image, page, pages)
+        check_joint(image, page, pages if image.is_file() else None)
         values["pages"] = pages
     settings = None
     if resume is None:

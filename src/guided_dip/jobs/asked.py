@@ -73,7 +73,7 @@ def settings_of(
     return make_config(values | dict(others), preset=preset)
 
 
-def check_joint(image: Path, page: int | None, pages: int) -> None:
+def check_joint(image: Path | str, page: int | None, pages: int | None) -> None:
     """Refuse --joint where there are no pages to restore together.
 
     Parameters
@@ -83,7 +83,7 @@ def check_joint(image: Path, page: int | None, pages: int) -> None:
     page
         The only one that is wanted, if it is only one.
     pages
-        How many there are.
+        How many there are; None if nobody knows.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def check_joint(image: Path, page: int | None, pages: int) -> None:
 
     if page is not None:
         raise InputError(f"--joint: is for all pages, not for page {page}; leave one of them out")
-    if pages == 1 and image.is_file():
+    if pages == 1:
         raise InputError(f"--joint: {image} has one page; leave it out")
 
 
