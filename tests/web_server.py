@@ -20,6 +20,10 @@ from web_fakes import FakeJobs
 
 
 class Managed(FakeJobs):
+    def __init__(self, folder: Path, limits: Limits, *, runs: bool) -> None:
+        folder.mkdir(exist_ok=True)
+        super().__init__(folder, limits, runs=runs)
+
     def __enter__(self) -> Managed:
         return self
 
