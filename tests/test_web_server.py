@@ -298,7 +298,8 @@ class TestClient:
             client.submit(picture)
 
     def test_streams_end_with_the_server(self, jobs, tmp_path, picture):
-        with served(jobs, tmp_path) as url, Client(url) as client:
+        with served(jobs, tmp_path) as url:
+            client = Client(url)
             job = client.submit(picture)
             jobs.go_on(job.id, 1)
             told = job.events()
@@ -306,6 +307,7 @@ class TestClient:
             ended = threading.Thread(target=lambda: list(told))
             ended.start()
         ended.join(DEADLINE)
+        client.close()
         assert not ended.is_alive()
         assert not jobs.heard
 
