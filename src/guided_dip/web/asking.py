@@ -114,7 +114,13 @@ def check(new: NewJob, limits: Limits) -> None:
 
 
 def orders_of(
-    settings: JobSettings, roles: Mapping[Role, Path], limits: Limits, threads: int, beside: object
+    settings: JobSettings,
+    roles: Mapping[Role, Path],
+    limits: Limits,
+    *,
+    threads: int = 1,
+    pages: int = 1,
+    beside: object = None,
 ) -> Orders:
     """Return what a worker is to do.
 
@@ -128,6 +134,8 @@ def orders_of(
         What anyone may ask for.
     threads
         With which it is computed.
+    pages
+        Of its picture.
     beside
         What else is made of it, as `Orders` has it.
 
@@ -136,6 +144,8 @@ def orders_of(
     InputError
         As `config_of`.
     """
+    each = 1 if settings.joint or settings.page is not None else pages
+    most = limits.seconds / each
     return Orders(
         config_of(settings, roles).replace(threads=threads),
         mask=roles.get("mask"),
@@ -149,7 +159,7 @@ def orders_of(
         clean=roles.get("clean"),
         page=settings.page,
         region=settings.region,
-        time_budget=min(settings.time_budget or limits.seconds, limits.seconds),
+        time_budget=min(settings.time_budget or most, most),
         preview_every=PREVIEW_EVERY,
         told_every=TOLD_EVERY,
         beside=beside,

@@ -93,11 +93,14 @@ class Beginning:
     def _record(self, new: NewJob, owner: str) -> Record:
         image, files = new.files["image"], named_files(new)
         name = PurePosixPath(files["image"].name)
+        output = f"{name.stem}-restored{name.suffix}"
+        if output in {file.name for file in files.values()}:
+            output = f"{name.stem}-restored-anew{name.suffix}"
         record = Record(
             id=new_id(),
             owner=digest_of(owner),
             name=image.name[:200],
-            file_name=f"{name.stem}-restored{name.suffix}",
+            file_name=output,
             created=time.time(),
             settings=new.settings,
             files=files,

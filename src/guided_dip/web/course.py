@@ -56,9 +56,15 @@ class Course:
             raise InputError("its job is not known any more")
         record, folder = live.record, self.data.job(live.id)
         roles = {role: folder.path / file.file for role, file in record.files.items()}
-        page = record.settings.page or 0
-        views = Views(page, clean=roles.get("clean"), mask=roles.get("mask"))
-        orders = orders_of(record.settings, roles, self.limits, record.threads, views)
+        views = Views(record.settings.page, roles.get("clean"), roles.get("mask"))
+        orders = orders_of(
+            record.settings,
+            roles,
+            self.limits,
+            threads=record.threads,
+            pages=record.pages,
+            beside=views,
+        )
         orders = replace(orders, figures=self.figures)
         return replace(item, orders=orders, enough=folder.enough)
 

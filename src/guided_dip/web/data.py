@@ -20,7 +20,7 @@ from functools import cached_property
 from pathlib import Path
 
 from guided_dip.batch.place import FOLDER, Place
-from guided_dip.runs.layout import DRAFT, METRICS, PREVIEW
+from guided_dip.runs.layout import CHECKPOINT, DRAFT, METRICS, PREVIEW
 from guided_dip.web.models import View
 
 PRIVATE = 0o700
@@ -97,6 +97,10 @@ class JobFolder:
         pages = sorted(self.run.glob(f"page-*/{METRICS}"))
         return pages[-1] if pages else _latest(self.work, METRICS)
 
+    def has_checkpoint(self) -> bool:
+        """Tell whether there is something to go on with, or to end with."""
+        return _latest(self.work, CHECKPOINT).is_file()
+
     def size(self) -> int:
         """Return the bytes of its files."""
         total = 0
@@ -108,12 +112,11 @@ class JobFolder:
     def clear(self, *kept: Path) -> None:
         """Delete what is in it, but for a few files."""
         for path in self.path.iterdir():
-            if path in kept:
-                continue
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+            elif path not in kept:
+                with suppress(OSError):
+                    path.unlink()
 
 
 def _latest(work: Path, name: str) -> Path:
@@ -163,7 +166,7 @@ class Data:
     def remove(self, id: str) -> None:
         """Delete a job's folder; it is gone from its place at once."""
         away = self.removed / f"{id}-{secrets.token_hex(4)}"
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             self.job(id).path.replace(away)
         shutil.rmtree(away, ignore_errors=True)
 

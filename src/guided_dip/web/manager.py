@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -47,6 +48,8 @@ class JobManager:
         Bytes that all of them may take; None for half of the machine's.
     figures
         Draw the figures of each run's folder.
+    warm
+        Have processes load the libraries before there is a job, which then begins at once.
 
     Raises
     ------
@@ -62,6 +65,7 @@ class JobManager:
         workers: int | None = None,
         memory: int | None = None,
         figures: bool = True,
+        warm: bool = False,
     ) -> None:
         self._limits = limits or Limits()
         self._data = Data(absolute(folder))
@@ -73,7 +77,7 @@ class JobManager:
         )
         self._engine = Engine(
             self._data,
-            crew,
+            replace(crew, warm=warm),
             recover=self._store.recover,
             completed=self._course.completed,
             heard=self._course.heard,
@@ -157,7 +161,7 @@ class JobManager:
         One that has no estimate yet is cancelled.
         """
         live = self._unended(id, owner)
-        if live.status == "queued" or not live.progress.step:
+        if not (live.progress.step or self._data.job(live.id).has_checkpoint()):
             return self.cancel(id, owner)
         try:
             self._data.job(live.id).enough.touch()
@@ -222,8 +226,9 @@ class JobManager:
     def _tick(self) -> None:
         for live, reason in self._course.overdue():
             self._engine.end(live.record.image, reason)
-        for live in self._store.sweep():
-            self._engine.end(live.record.image)
+        self._store.sweep()
+        while self._store.gone:
+            self._engine.end(self._store.gone.popleft())
 
 
 def read_curve(path: Path) -> Curve:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -35,12 +36,15 @@ class Store:
     ----------
     data, book, limits
         Of the server.
+    gone
+        Pictures of jobs that were deleted, for the manifest to forget.
     """
 
     data: Data
     book: Book
     limits: Limits
-    _next_sweep: float = field(default=0.0)
+    gone: deque[str] = field(default_factory=deque)
+    _next_sweep: float = 0.0
 
     def recover(self, manifest: Manifest) -> None:
         """Take up the jobs that an earlier server has left, however it ended.
@@ -85,6 +89,7 @@ class Store:
         record, folder = live.record, self.data.job(live.id)
         entry = manifest.entry(record.image)
         if live.status == "done" and not (folder.path / record.result).is_file():
+            live.status = "queued"  # what has ended does not end again
             self.end(live, "failed", "its files are gone from the server: try it again")
         elif live.status in ENDED:
             if entry is not None and entry.state in ("queued", "running"):
@@ -118,8 +123,10 @@ class Store:
         except (OSError, ValueError):
             outcome = _least(live.record, entry)
         self._drop_work(live)
-        progress = live.progress.model_copy(update={"share": 1.0, "seconds_left": 0.0})
-        live.progress = progress
+        told = live.progress
+        step = told.step if outcome.is_estimate else told.steps
+        changes = {"share": 1.0, "seconds_left": 0.0, "step": step}
+        live.progress = told.model_copy(update=changes)
         self.end(live, "done", "", outcome=outcome)
 
     def end(
@@ -176,6 +183,7 @@ class Store:
         """Delete a job that has ended, or is carried out no more."""
         self.data.remove(live.id)
         self.book.drop(live)
+        self.gone.append(live.record.image)
 
     def make_room(self, wanted: int) -> None:
         """Delete the oldest ended jobs if all would take too much of the disk.
@@ -204,23 +212,18 @@ class Store:
             text = "the jobs that wait take all of the disk that they may: try again later"
             raise QueueFullError(text, RETRY_AFTER)
 
-    def sweep(self) -> list[Live]:
-        """Delete ended jobs that are too old, now and then; return which."""
+    def sweep(self) -> None:
+        """Delete ended jobs that are too old, now and then."""
         now = time.monotonic()
         if now < self._next_sweep:
-            return []
+            return
         self._next_sweep = now + SWEEP_EVERY
         oldest = time.time() - self.limits.keep
-        old = [
-            live
-            for live in self.book.all()
-            if live.has_ended and (live.record.ended or 0.0) < oldest
-        ]
-        for live in old:
-            self.remove(live)
-        for live in self.book.active():
-            live.size = self.data.job(live.id).size()
-        return old
+        for live in self.book.all():
+            if not live.has_ended:
+                live.size = self.data.job(live.id).size()
+            elif (live.record.ended or 0.0) < oldest:
+                self.remove(live)
 
 
 def _all(manifest: Manifest) -> list[Entry]:

@@ -48,12 +48,12 @@ class Views:
     Attributes
     ----------
     page
-        That is shown.
+        That is restored; None for all.
     clean, mask
         Files, if there are any.
     """
 
-    page: int = 0
+    page: int | None = None
     clean: Path | None = None
     mask: Path | None = None
 
@@ -67,7 +67,7 @@ class Views:
             if path is None or folder.view(view).exists():
                 continue
             try:
-                pixels = _pixels(path, 0 if view == "mask" else self.page, item)
+                pixels = _pixels(path, self.page if view == "input" else None, item)
             except InputError as error:
                 _log.warning("no picture of %s: %s", view, error)
                 continue
@@ -76,15 +76,16 @@ class Views:
     def ended(self, item: Item, summaries: Sequence[Summary]) -> None:
         """Show what came of it, and write it down."""
         folder = JobFolder(item.source.parent)
-        self._show(item, folder)
+        try:
+            self._show(item, folder)
+        except InputError as error:
+            _log.warning("not all pictures are shown: %s", error)
         outcome = _outcome(item, folder, summaries)
         write_whole(folder.outcome, outcome.model_dump_json())
 
     def _show(self, item: Item, folder: JobFolder) -> None:
         ends = ends_of(_pixels(item.source, self.page, item))
-        pages = count_pages(item.output)
-        pixels = _pixels(item.output, 0 if pages == 1 else min(self.page, pages - 1), item)
-        write_whole(folder.view("restored"), shown(pixels, ends))
+        write_whole(folder.view("restored"), shown(_pixels(item.output, None, item), ends))
         pictures = _pictures(folder.run)
         if (pictures / RESIDUAL).exists():
             residual = read(pictures / RESIDUAL, nan_as_missing=True).pixels
@@ -95,9 +96,10 @@ class Views:
             write_whole(folder.view("spread"), shown(spread, (0.0, top if top > 0 else 1.0)))
 
 
-def _pixels(path: Path, page: int, item: Item) -> NDArray[Any]:
+def _pixels(path: Path, page: int | None, item: Item) -> NDArray[Any]:
+    """Read the pixels of a picture, of its first page if none is named."""
     most = None if item.orders is None else item.orders.max_pixels
-    one = page if count_pages(path) > 1 else None
+    one = 0 if page is None and count_pages(path) > 1 else page
     allowed = DEFAULT_MAX_PIXELS if most is None else most
     return read(path, page=one, nan_as_missing=True, max_pixels=allowed).pixels
 
