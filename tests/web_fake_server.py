@@ -1,4 +1,4 @@
-"""A server of jobs that restore nothing, in a process of its own: ``python web_fake_server.py DATA``.
+"""A server of jobs that restore nothing, as a process: ``python web_fake_server.py DATA``.
 
 With ``--watch FILE``, whatever it opens to write outside of DATA is written down there.
 """
