@@ -93,8 +93,8 @@ def test_a_picture_comes_back_as_the_command_line_restores_it(tmp_path):
             job.result(tmp_path / "web.tif")
         numbers = httpx.get(server.url + "metrics", trust_env=False).text
         assert 'guided_dip_jobs{state="done"} 1.0' in numbers
-        code, said = server.end(signal.SIGINT)
-    assert (code, said) == (130, "guided-dip: interrupted\n")
+        code, said = server.end(signal.SIGTERM)
+    assert (code, said) == (143, "guided-dip: terminated\n")
     assert read(tmp_path / "web.tif").pixels.dtype == np.uint16
     words = [re.sub(r"^(.*/)?in\.tif$", str(image), word) for word in state.command.split()[1:]]
     output = words.index("-o") + 1
@@ -104,16 +104,16 @@ def test_a_picture_comes_back_as_the_command_line_restores_it(tmp_path):
 
 
 def test_jobs_go_on_where_a_server_was_ended(tmp_path):
-    image = noisy(tmp_path / "in.png", size=(48, 48))
+    image = noisy(tmp_path / "in.png", size=(32, 32))
     data = tmp_path / "data"
     with Process(data) as server, Client(server.url) as client:
-        first = client.submit(image, effort="fast", settings={"steps": 400})
-        second = client.submit(image, effort="fast", settings={"steps": 410})
+        first = client.submit(image, effort="fast", settings={"steps": 200})
+        second = client.submit(image, effort="fast", settings={"steps": 210})
         wait_for(lambda: first.refresh().progress.step > 20)
         began = time.monotonic()
-        code, said = server.end(signal.SIGTERM)
+        code, said = server.end(signal.SIGINT)
         assert time.monotonic() - began < 60
-        assert (code, said) == (143, "guided-dip: terminated\n")
+        assert (code, said) == (130, "guided-dip: interrupted\n")
     with Process(data) as server, Client(server.url) as client:
         assert {job.id for job in client.jobs()} == {first.id, second.id}
         for job in (first, second):
