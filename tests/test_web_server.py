@@ -107,9 +107,9 @@ def test_jobs_go_on_where_a_server_was_ended(tmp_path):
     image = noisy(tmp_path / "in.png", size=(32, 32))
     data = tmp_path / "data"
     with Process(data) as server, Client(server.url) as client:
-        first = client.submit(image, effort="fast", settings={"steps": 200})
-        second = client.submit(image, effort="fast", settings={"steps": 210})
-        wait_for(lambda: first.refresh().progress.step > 20)
+        first = client.submit(image, effort="fast", settings={"steps": 120})
+        second = client.submit(image, effort="fast", settings={"steps": 125})
+        wait_for(lambda: first.refresh().progress.step > 5)
         began = time.monotonic()
         code, said = server.end(signal.SIGINT)
         assert time.monotonic() - began < 60
