@@ -1,0 +1,52 @@
+"""The page as Gradio's blocks: its tabs, and what holds them together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import gradio as gr
+
+from guided_dip.web.page import about, compare, history, plan, restore
+from guided_dip.web.page.context import Context
+
+if TYPE_CHECKING:
+    from guided_dip.web.jobs import Jobs
+    from guided_dip.web.page.routes import Owner
+    from guided_dip.web.page.uploads import Uploads
+
+_HEAD = (
+    '<header class="gd-head"><h1>Guided-DIP</h1><p>Restores one degraded picture, from nothing but '
+    "that picture.</p></header>"
+)
+WAITING = 256  # events of all pages that may wait to be looked at
+
+
+def make_page(jobs: Jobs, uploads: Uploads, owner_of: Owner) -> gr.Blocks:
+    """Build the page.
+
+    Parameters
+    ----------
+    jobs
+        Takes the jobs.
+    uploads
+        Keeps what users upload.
+    owner_of
+        Tells whose a request is.
+    """
+    context = Context(jobs, uploads, owner_of)
+    with gr.Blocks(title="Guided-DIP", analytics_enabled=False, fill_width=True) as page:
+        gr.HTML(_HEAD, apply_default_css=False, js_on_load=None)
+        with gr.Tabs() as tabs:
+            with gr.Tab("Restore", id="restore"):
+                shown = restore.build(context)
+            with gr.Tab("History", id="history") as past:
+                history.build(context, past, tabs, shown)
+            with gr.Tab("Plan", id="plan"):
+                plan.build()
+            with gr.Tab("Compare", id="compare"):
+                compare.build(context)
+            with gr.Tab("Help", id="help"):
+                about.build()
+        restore.follow_address(page, context, shown)
+    page.queue(max_size=WAITING, api_open=False, default_concurrency_limit=20)
+    return page
