@@ -9,9 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 Scalar = bool | int | float | Annotated[str, Field(max_length=200)] | None
 Status = Literal["queued", "running", "stopping", "done", "failed", "cancelled"]
 ENDED: tuple[Status, ...] = ("done", "failed", "cancelled")
-# Pictures that a job has, some of them only while it runs or once it has ended, all but the result
-# and the input itself as PNG in 8 bits.
-View = Literal["input", "preview", "result", "residual", "spread", "clean", "mask"]
+# Pictures that a job has, some of them only while it runs or once it has ended, as PNG in 8 bits:
+# all but ``result``, which is the restoration's own file. ``restored`` shows that file as ``input``
+# shows the upload, by one mapping to 8 bits; the upload itself is never given back.
+View = Literal["input", "preview", "result", "restored", "residual", "spread", "clean", "mask"]
 Text = Annotated[str, Field(max_length=200)]
 
 
