@@ -28,7 +28,7 @@ from guided_dip.web.streams import HEARTBEAT, Streams
 _log = logging.getLogger(__name__)
 
 DESCRIPTION = "/v1/openapi.json"
-UPLOADS = frozenset({"/v1/jobs", "/gradio_api/upload"})
+UPLOADS = frozenset({"/v1/jobs", "/page/uploads", "/gradio_api/queue/join"})  # or a drawn mask
 _KNOWN = (ProblemError, InputError, RunError, UnknownJobError, NotReadyError, QueueFullError)
 Page = Callable[[FastAPI], None]
 

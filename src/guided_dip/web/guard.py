@@ -59,16 +59,13 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
-# All of Gradio that the page needs: it has others, which fetch addresses, tell about its functions
-# or change them.
+# The page's own, and of Gradio what has no part in files: `page.routes` looks closer.
 PAGE_PATHS = re.compile(
     r"/"
-    r"|/(config|theme\.css|favicon\.ico|robots\.txt|manifest\.json|pwa_icon(/\d+)?)/?"
-    r"|/(assets|static|svelte)/[^?]*"
-    r"|/gradio_api/(queue/(join|data)|upload|upload_progress|cancel|reset|theme\.css|app_id"
-    r"|startup-events|component_server)/?"
+    r"|/(config|theme\.css|favicon\.ico|robots\.txt|manifest\.json)/?"
+    r"|/(assets|static|svelte|page)/[^?]*"
+    r"|/gradio_api/(queue/(join|data)|cancel|theme\.css|app_id|startup-events)/?"
     r"|/gradio_api/heartbeat/[\w-]+"
-    r"|/gradio_api/file=(?!.*://)[^?]*"
 )
 
 

@@ -30,7 +30,7 @@ shows it: look whether there are outlines in it.</li>
 </ul>
 <h2>For programs</h2>
 <p>The same service answers HTTP under <code>/v1</code>; what it takes is described at
-<code>/docs</code>. The command line does the same without a server: each run shows its command.</p>
+<code>/v1/openapi.json</code>. The command line does the same without a server: each run shows its command.</p>
 </article>
 """
 

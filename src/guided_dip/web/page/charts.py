@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from guided_dip.guidance import Plan
 
-WIDTH, HEIGHT = 560, 200
-LEFT, RIGHT, TOP, BOTTOM = 58, 12, 12, 32
+WIDTH, HEIGHT = 420, 190
+LEFT, RIGHT, TOP, BOTTOM = 56, 14, 14, 36
 
 
 @dataclass(frozen=True)

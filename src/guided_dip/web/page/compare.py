@@ -41,6 +41,7 @@ METHODS = (
     _method("Plain DIP, stopped early (ES-WMV)", lines="supervision=observation\nstopping=es-wmv"),
 )
 BY_TITLE = {method.title: method for method in METHODS}
+CANCEL_ALL = "Cancel all"
 FIRST = [METHODS[0].title, METHODS[2].title, METHODS[3].title]
 
 
@@ -59,11 +60,11 @@ def build(context: Context) -> None:
                          group="compare", limit=limit, elem_classes="gd-slim")  # fmt: skip
             noise = gr.Textbox("auto", label="Noise", max_lines=1, info="As on the Restore tab.")
             methods = gr.CheckboxGroup(list(BY_TITLE), value=FIRST, label="Methods")
-            budget = gr.Number(None, label="Time budget for each, in seconds",
-                               info="Empty: as long as each takes.")  # fmt: skip
+            budget = gr.Textbox("", label="Time budget for each, in seconds", max_lines=1,
+                                info="Empty: as long as each takes.")  # fmt: skip
             told = gr.HTML(alert(""), apply_default_css=False, js_on_load=None)
             button = gr.Button("Compare", variant="primary", elem_id="gd-compare-start")
-            stop = gr.Button("Cancel all", visible=False)
+            stop = gr.Button(CANCEL_ALL, visible=False)
         with gr.Column(scale=7, min_width=300, elem_classes="gd-panel"):
             view = gr.HTML(cards([], []), elem_id="gd-compare", apply_default_css=False,
                            js_on_load=None)  # fmt: skip
@@ -80,7 +81,7 @@ def build(context: Context) -> None:
 
 def _start(context: Context) -> Any:
     def start(
-        image: Any, clean: Any, noise: str, titles: list[str], budget: float | None,
+        image: Any, clean: Any, noise: str, titles: list[str], budget: str,
         request: gr.Request,
     ) -> tuple[Any, str]:  # fmt: skip
         owner = context.owner(request)
@@ -141,7 +142,7 @@ def _watch(context: Context) -> Any:
         async for states in context.watcher.watch(list(titles), owner, session):
             running = any(state.status not in ENDED for state in states)
             yield [cards(states, [titles[state.id] for state in states]),
-                   gr.update(visible=running)]  # fmt: skip
+                   gr.update(visible=running, value=CANCEL_ALL)]  # fmt: skip
 
     return watch
 
@@ -201,7 +202,7 @@ def _card(state: JobState, title: str) -> str:
     outcome, preview = state.outcome, state.progress.preview
     picture = f'<div class="gd-well" {shape}></div>'
     if outcome is not None:
-        picture = f'<img src="v1/jobs/{state.id}/views/result" alt="{text(title)}" {size}>'
+        picture = f'<img src="v1/jobs/{state.id}/views/restored" alt="{text(title)}" {size}>'
     elif preview and state.status not in ENDED:
         picture = (
             f'<img src="v1/jobs/{state.id}/views/preview?v={preview}" alt="{text(title)}, so far" '

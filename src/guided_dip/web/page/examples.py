@@ -67,8 +67,8 @@ class Example:
 
 EXAMPLES = (
     Example("astronaut", "Astronaut, noise 25", "astronaut", (0, 130, 192)),
-    Example("cat", "Cat, noise 50", "chelsea", (40, 90, 192), 50.0),
-    Example("camera", "Cameraman, grey, noise 25", "camera", (60, 160, 192)),
+    Example("cat", "Cat's eye, noise 50", "chelsea", (40, 90, 192), 50.0),
+    Example("camera", "Camera, grey, noise 25", "camera", (60, 160, 192)),
     Example("scratches", "Coffee, scratched", "coffee", (70, 200, 192), 0.0, scratched=True),
 )
 NAMES = tuple(example.name for example in EXAMPLES)

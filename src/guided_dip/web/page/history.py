@@ -59,7 +59,7 @@ def _entry(state: JobState) -> str:
     name = text(state.name)
     picture = '<div class="gd-well" aria-hidden="true"></div>'
     if state.outcome is not None:
-        picture = f'<img src="v1/jobs/{state.id}/views/result" alt="" loading="lazy">'
+        picture = f'<img src="v1/jobs/{state.id}/views/restored" alt="" loading="lazy">'
     facts = [_status(state), f"{state.width} {TIMES} {state.height}",
              text(state.settings.task or "denoise")]  # fmt: skip
     if state.outcome is not None and state.outcome.psnr is not None:

@@ -75,6 +75,8 @@ def theme() -> gr.themes.Base:
         button_secondary_text_color_dark="#e6ebf0",
         link_text_color="#1f5c8e",
         link_text_color_dark="#83b4da",
+        input_border_width="1px",
+        input_border_width_dark="1px",
         slider_color="#1f5c8e",
         slider_color_dark="#4f91c4",
     )

@@ -22,6 +22,7 @@ TASKS = [
 ]  # fmt: skip
 EFFORTS = [("Fast", "fast"), ("Balanced", "balanced"), ("Best", "best")]
 NO_PRESET = "None"
+STOP, CANCEL = "Stop and keep this", "Cancel"
 _NOISE = (
     "auto finds it out. Or none, gaussian:25 (standard deviation, of 255), poisson:30 (photons at "
     "white), poisson-gaussian:0.5,2 (gain and read noise, of 255)."
@@ -58,15 +59,14 @@ def build(context: Context) -> Shown:
     """Build the tab."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=300, elem_classes="gd-panel"):
-            gr.HTML("<h2>Picture</h2>", apply_default_css=False, js_on_load=None)
+            gr.HTML("<h2>What to restore</h2>", apply_default_css=False, js_on_load=None)
             fields, button, told, chosen = _inputs(context)
         with gr.Column(scale=6, min_width=300, elem_classes="gd-panel"):
+            with gr.Row(elem_classes="gd-ends"):
+                stop = gr.Button(STOP, visible=False, elem_id="gd-stop")
+                cancel = gr.Button(CANCEL, visible=False, elem_id="gd-cancel")
             view = gr.HTML(show.empty(), elem_id="gd-view", apply_default_css=False,
                            js_on_load=None)  # fmt: skip
-            with gr.Row():
-                stop = gr.Button("Stop and keep this", visible=False, elem_id="gd-stop")
-                cancel = gr.Button("Cancel", visible=False, variant="secondary",
-                                   elem_id="gd-cancel")  # fmt: skip
     job = gr.Textbox(visible=False)
     shown = Shown(job, view, stop, cancel)
     _start(context, fields, button, told, shown)
@@ -153,16 +153,16 @@ def _of_tasks(fields: Fields, limit: int) -> dict[str, gr.Group]:
 
 
 def _advanced(fields: Fields) -> None:
-    fields["seed"] = gr.Number(None, label="Seed", precision=0, info="Of every random draw; 0.")
+    fields["seed"] = gr.Textbox("", label="Seed", max_lines=1, info="Of every random draw; empty: 0.")
     fields["strength"] = gr.Slider(
         0, 1, value=1, step=0.05, label="Strength", info="Share of the restoration; the rest is "
         "the picture as it was.",
     )  # fmt: skip
-    fields["page"] = gr.Number(None, label="Page", precision=0, info="Only this one of a TIFF, from 0.")
+    fields["page"] = gr.Textbox("", label="Page", max_lines=1, info="Only this one of a TIFF, from 0.")
     fields["joint"] = gr.Checkbox(False, label="One network for all pages of a TIFF")
     fields["region"] = gr.Textbox("", label="Region", max_lines=1,
         info="X,Y,WIDTH,HEIGHT in pixels; the rest stays as it is.")  # fmt: skip
-    fields["time_budget"] = gr.Number(None, label="Time budget, in seconds",
+    fields["time_budget"] = gr.Textbox("", label="Time budget, in seconds", max_lines=1,
         info="No more steps than fit into it.")  # fmt: skip
     fields["preset"] = gr.Dropdown(
         [("None", ""), ("report: an oracle, sees the picture as clean", "report"),
@@ -187,8 +187,6 @@ def _examples() -> str:
 
 def _show_groups(fields: Fields, groups: dict[str, gr.Group]) -> None:
     def shown(task: str) -> list[dict[str, Any]]:
-        noise = {"info": _NOISE}
-        del noise
         return [gr.update(visible=name == task) for name in groups]
 
     fields["task"].change(
@@ -298,8 +296,9 @@ def _told(do: Any) -> str:
 
 def _watch(context: Context) -> Any:
     async def watch(id: str, request: gr.Request) -> AsyncIterator[list[Any]]:
-        hidden, there = gr.update(visible=False), gr.update(visible=True)
+        hidden = gr.update(visible=False)
         if not id:
+            yield [show.empty(), hidden, hidden]
             return
         owner, session = context.owner(request), request.session_hash or ""
         last: tuple[bool, bool] | None = None
@@ -310,7 +309,11 @@ def _watch(context: Context) -> Any:
             state = states[0]
             curve = await context.watcher.curve(state, owner)
             buttons = (state.status == "running", state.status not in ENDED)
-            changes = [there if button else hidden for button in buttons]
+            # With its name: a button that was hidden has forgotten it.
+            changes = [
+                gr.update(visible=there, value=name)
+                for there, name in zip(buttons, (STOP, CANCEL), strict=True)
+            ]
             yield [show.job(state, curve), *(changes if buttons != last else [gr.skip()] * 2)]
             last = buttons
 

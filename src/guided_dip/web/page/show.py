@@ -165,7 +165,7 @@ def _slider(state: JobState, outcome: JobOutcome) -> str:
     small = outcome.width < 480
     return (
         f'<div class="gd-slider{" gd-pixels" if small else ""}" style="{shape}">'
-        f'<img src="{_url(state, "result")}" alt="Restored: {text(state.name)}" {size}>'
+        f'<img src="{_url(state, "restored")}" alt="Restored: {text(state.name)}" {size}>'
         f'<img class="gd-before" src="{_url(state, "input")}" alt="Before: {text(state.name)}" '
         f"{size}>"
         '<span class="gd-tag gd-left" aria-hidden="true">Before</span>'
@@ -203,7 +203,7 @@ def _downloads(state: JobState, outcome: JobOutcome) -> str:
 
 def _detail(state: JobState, outcome: JobOutcome) -> str:
     """Return the same place of before, after and clean, four times as large."""
-    views: list[tuple[View, str]] = [("input", "Before"), ("result", "Restored")]
+    views: list[tuple[View, str]] = [("input", "Before"), ("restored", "Restored")]
     if "clean" in outcome.views:
         views.append(("clean", "Clean"))
     panes = "".join(

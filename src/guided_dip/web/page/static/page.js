@@ -269,6 +269,8 @@ window.guidedDip = (() => {
     if (id && address.searchParams.get("job") !== id) {
       address.searchParams.set("job", id);
       history.replaceState(history.state, "", address);
+      const top = job.getBoundingClientRect().top;
+      if (shown && top > innerHeight * 0.8) job.scrollIntoView();  // on a phone it is below
     }
   }
 
@@ -301,6 +303,7 @@ window.guidedDip = (() => {
   window.addEventListener("resize", settle);
 
   let watched = false;
+  let shown = false;
   function ready() {
     if (watched) return;
     watched = true;
@@ -312,6 +315,7 @@ window.guidedDip = (() => {
       requestAnimationFrame(() => { due = false; settle(); });
     }).observe(document.body, { childList: true, subtree: true });
     settle();
+    setTimeout(() => { shown = true; }, 1500);
   }
   return { drop, paint, press, ready };
 })();

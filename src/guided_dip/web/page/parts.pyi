@@ -1,0 +1,125 @@
+"""Parts of the page that Gradio has not: places for files, a mask to be drawn, buttons in HTML.
+
+Each is Gradio's own component for HTML with a script of ours (``static/page.js``). Gradio's file,
+image and editor components are not used, as their files are readable by whoever knows an address.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+SCRIPT = '<script src="page/static/page.js"></script>'
+
+_DROP = """
+<div class="gd-drop" tabindex="-1">
+  <label class="gd-drop-box">
+    <span class="gd-drop-title">${label}</span>
+    <img alt="" hidden>
+    <span class="gd-hint">${hint}</span>
+    <input type="file" accept="image/*,.tif,.tiff,.fits,.fit">
+  </label>
+  <p class="gd-told" role="status"></p>
+  <button type="button" class="gd-remove gd-small" aria-label="Remove: ${label}" hidden>Remove</button>
+  <p class="gd-error" role="alert"></p>
+</div>
+"""
+
+_PAINT = """
+<div class="gd-paint">
+  <p class="gd-hint gd-unready">Give a picture first; then draw here over what is missing.</p>
+  <div class="gd-tools">
+    <label>Brush <input type="range" class="gd-size" min="1" max="20" step="0.5" value="4"></label>
+    <button type="button" class="gd-small gd-erase" aria-pressed="false">Erase</button>
+    <button type="button" class="gd-small gd-undo">Undo</button>
+    <button type="button" class="gd-small gd-clear">Clear</button>
+  </div>
+  <div class="gd-canvas">
+    <img alt="The picture that is drawn over">
+    <canvas tabindex="0" role="application" aria-describedby="gd-keys-${group}"
+      aria-label="Mask: draw over what is to be filled in"></canvas>
+    <span class="gd-cursor" aria-hidden="true"></span>
+  </div>
+  <p class="gd-hint" id="gd-keys-${group}">Draw with mouse, pen or finger. With the keyboard: arrow
+  keys move the brush, Space paints, Control and an arrow paints a line.</p>
+  <p class="gd-told" role="status"></p>
+</div>
+"""
+
+from gradio.events import Dependency
+
+class Drop(gr.HTML):  # type: ignore[misc]
+    """A place for a file; its value is a `Kept` as a dict, or None.
+
+    Parameters
+    ----------
+    label
+        What is to be dropped there.
+    role
+        ``image`` for the picture itself, over which a mask can be drawn.
+    group
+        Of parts that belong together.
+    limit
+        Bytes that a file may have.
+    """
+
+    def __init__(
+        self, label: str, *, hint: str, role: str, group: str, limit: int, **given: Any
+    ) -> None:
+        super().__init__(
+            value=None,
+            label=label,
+            html_template=_DROP,
+            js_on_load="window.guidedDip.drop(element, trigger, props, watch)",
+            head=SCRIPT,
+            apply_default_css=False,
+            hint=hint,
+            role=role,
+            group=group,
+            limit=limit,
+            **given,
+        )
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from gradio.blocks import Block
+    if TYPE_CHECKING:
+        from gradio.components import Timer
+        from gradio.components.base import Component
+
+
+class Paint(gr.HTML):  # type: ignore[misc]
+    """A mask that is drawn over the picture of its group; its value is a data URL, or None."""
+
+    def __init__(self, group: str, **given: Any) -> None:
+        super().__init__(
+            value=None,
+            html_template=_PAINT,
+            js_on_load="window.guidedDip.paint(element, trigger, props, watch)",
+            head=SCRIPT,
+            apply_default_css=False,
+            group=group,
+            **given,
+        )
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from gradio.blocks import Block
+    if TYPE_CHECKING:
+        from gradio.components import Timer
+        from gradio.components.base import Component
+
+
+class Buttons(gr.HTML):  # type: ignore[misc]
+    """HTML whose buttons with ``data-what`` tell Python that they were pressed, by ``select``."""
+
+    def __init__(self, value: str, **given: Any) -> None:
+        super().__init__(
+            value=value,
+            js_on_load="window.guidedDip.press(element, trigger)",
+            head=SCRIPT,
+            apply_default_css=False,
+            **given,
+        )
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from gradio.blocks import Block
+    if TYPE_CHECKING:
+        from gradio.components import Timer
+        from gradio.components.base import Component
