@@ -78,10 +78,10 @@ class RunningJobs(FakeJobs):
         for stage in range(1, STAGES + 1):
             if self.ends[id].wait(self.pace) or self.ending.is_set():
                 break
-            while self.held.is_set() and not self.ends[id].wait(0.05):
-                pass
             self._draw(id, "preview", _smooth(pixels, STAGES + 1 - stage))
             self.update(id, status="running", place=None, progress=self._progress(kept, stage))
+            while self.held.is_set() and not self.ends[id].wait(0.05):
+                pass
         if kept.state.status not in ENDED and id in self.kept:
             self._finish(id, pixels)
 

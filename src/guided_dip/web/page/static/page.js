@@ -1,6 +1,7 @@
 /* What the page does in the browser: uploads, the mask that is drawn, slider, detail, copying. */
 window.guidedDip = (() => {
   "use strict";
+  const pictures = new Map(); // group -> its picture
   const own = new Map(); // token -> address of a picture that this browser has itself
 
   function pictureOf(kept) {
@@ -56,6 +57,7 @@ window.guidedDip = (() => {
       remove.hidden = !kept;
       if (kept) error.textContent = "";
       if (props.role === "image") {
+        pictures.set(props.group, kept);
         window.dispatchEvent(new CustomEvent(`gd-picture-${props.group}`, { detail: kept }));
       }
     };
@@ -232,6 +234,7 @@ window.guidedDip = (() => {
       give();
     });
     window.addEventListener(`gd-picture-${props.group}`, (event) => reset(event.detail));
+    reset(pictures.get(props.group));
   }
 
   /* Buttons that Python has drawn: what is pressed is told to it. */
