@@ -91,6 +91,10 @@ class Jobs(Protocol):
     def limits(self) -> Limits:
         """What anyone may ask for."""
 
+    @property
+    def is_healthy(self) -> bool:
+        """Whether jobs are carried out; not, if the manager has met a bug."""
+
     def begin(self, new: NewJob, owner: str) -> JobState:
         """Queue a job; it is on the disk when this returns.
 
