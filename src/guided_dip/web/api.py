@@ -116,7 +116,7 @@ def _add_endings(router: APIRouter, jobs: Jobs, calls: Calls) -> None:
 def _add_events(router: APIRouter, jobs: Jobs, streams: Streams, calls: Calls) -> None:
     told = {
         "description": "Events `state`, each a job's state as JSON, until it has ended.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"schema": schema.EVENT}},
     }
     nothing = {"description": "The job has ended, and that version is known."}
 
@@ -226,7 +226,9 @@ def _add_pictures(router: APIRouter, jobs: Jobs, calls: Calls) -> None:
 
 
 def _add_facts(router: APIRouter, jobs: Jobs) -> None:
-    @router.post("/v1/plan", summary="Make a plan", tags=["facts"], responses=schema.problems(413))
+    @router.post(
+        "/v1/plan", summary="Make a plan", tags=["facts"], responses=schema.problems(400, 408, 413)
+    )
     def plan(asked: PlanAsked) -> PlanTold:
         """Return which guides a fit would have, with how many iterations; nothing is computed."""
         return planned(asked)

@@ -17,7 +17,7 @@ from guided_dip.errors import InputError, RunError
 from guided_dip.web import schema
 from guided_dip.web.api import routes
 from guided_dip.web.arrival import Spool
-from guided_dip.web.bodies import SMALL, STALL, Bodies
+from guided_dip.web.bodies import DRAWN, SMALL, STALL, Bodies
 from guided_dip.web.calls import Calls
 from guided_dip.web.guard import Access, Headers, Hosts, Tokens
 from guided_dip.web.jobs import Jobs, NotReadyError, QueueFullError, UnknownJobError
@@ -28,7 +28,8 @@ from guided_dip.web.streams import HEARTBEAT, Streams
 _log = logging.getLogger(__name__)
 
 DESCRIPTION = "/v1/openapi.json"
-UPLOADS = frozenset({"/v1/jobs", "/page/uploads", "/gradio_api/queue/join"})  # or a drawn mask
+# The last because a mask that was drawn is told to Gradio.
+UPLOADS = frozenset({"/v1/jobs", "/page/uploads", "/gradio_api/queue/join"})
 _KNOWN = (ProblemError, InputError, RunError, UnknownJobError, NotReadyError, QueueFullError)
 Page = Callable[[FastAPI], None]
 
@@ -105,7 +106,7 @@ def make_app(
     app.add_middleware(Tokens, access=access)
     app.add_middleware(
         Bodies,
-        most=lambda path: jobs.limits.upload if path.rstrip("/") in UPLOADS else SMALL,
+        most=lambda path: _most(path, jobs.limits.upload),
         stall=stall,
         counted=metrics.received.inc,
     )
@@ -113,6 +114,13 @@ def make_app(
     app.add_middleware(Headers)
     app.add_middleware(Measured, metrics=metrics)
     return app
+
+
+def _most(path: str, upload: int) -> int:
+    """Return the most bytes that a request to a path may have."""
+    if path in UPLOADS:
+        return upload
+    return DRAWN if path.startswith("/gradio_api/") else SMALL
 
 
 def _add_health(
@@ -127,8 +135,7 @@ def _add_health(
         "/healthz",
         summary="Know that the server lives",
         tags=["facts"],
-        responses={200: {"content": {"application/json": {"example": {"status": "ok"}}}}}
-        | schema.problems(),
+        responses=schema.problems(),
     )
     async def health() -> dict[str, str]:
         """Return `{"status": "ok"}`; needs no token."""
@@ -160,19 +167,17 @@ def _add_notice(app: FastAPI) -> None:
 
 
 def _tell_problems(app: FastAPI) -> None:
-    async def known(request: Request, error: Exception) -> Response:
+    async def known(_: Request, error: Exception) -> Response:
         return _told(problem_of(error))
 
-    async def unusable(request: Request, error: Exception) -> Response:
+    async def unusable(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         found = error.errors()[0]
-        where = ".".join(
-            str(part) for part in found["loc"] if part not in ("body", "query", "path")
-        )
+        where = ".".join(str(part) for part in found["loc"][1:3])
         text = f"{found['msg'][0].lower()}{found['msg'][1:]}"
         return _told(ProblemError(422, f"{where}: {text}" if where else text))
 
-    async def plain(request: Request, error: Exception) -> Response:
+    async def plain(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         return _told(
             ProblemError(
@@ -182,7 +187,7 @@ def _tell_problems(app: FastAPI) -> None:
             )
         )
 
-    async def unforeseen(request: Request, error: Exception) -> Response:
+    async def unforeseen(_: Request, error: Exception) -> Response:
         _log.error("a request failed", exc_info=error)
         return _told(problem_of(error))
 
@@ -193,7 +198,11 @@ def _tell_problems(app: FastAPI) -> None:
     app.add_exception_handler(Exception, unforeseen)
 
 
-_WORDS = {404: "there is no such place", 405: "that cannot be done with this"}
+_WORDS = {
+    400: "the request's body is damaged",
+    404: "there is no such place",
+    405: "that cannot be done with this",
+}
 
 
 def _told(problem: ProblemError) -> Response:

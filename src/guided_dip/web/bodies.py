@@ -7,6 +7,7 @@ from collections.abc import Callable
 import anyio
 
 from guided_dip.web.problems import (
+    WHOLE,
     App,
     Message,
     ProblemError,
@@ -19,6 +20,7 @@ from guided_dip.web.problems import (
 STALL = 30.0  # seconds without a byte
 GRACE, SLOWEST = 15.0, 8 * 2**10  # seconds after which so many bytes a second must have come
 SMALL = 2**20  # bytes of a request that is no upload
+DRAWN = 2**23  # of one from the page, which may tell of a mask that was drawn
 
 
 class Bodies:
@@ -115,6 +117,8 @@ class _Body:
     def _take(self, message: Message) -> None:
         self.size += len(message.get("body", b""))
         self._whole = not message.get("more_body", False)
+        if self._whole:
+            self._scope[WHOLE] = True
         if self.size > self._most:
             self._refuse(413, f"the request is larger than the {_told(self._most)} allowed")
         seconds = anyio.current_time() - self._began - GRACE

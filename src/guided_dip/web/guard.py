@@ -59,13 +59,12 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
-# The page's own, and of Gradio what has no part in files: `page.routes` looks closer.
-PAGE_PATHS = re.compile(
-    r"/"
-    r"|/(config|theme\.css|favicon\.ico|robots\.txt|manifest\.json)/?"
-    r"|/(assets|static|svelte|page)/[^?]*"
-    r"|/gradio_api/(queue/(join|data)|cancel|theme\.css|app_id|startup-events)/?"
-    r"|/gradio_api/heartbeat/[\w-]+"
+# Of Gradio: what fetches addresses, reads paths, calls functions by name or tells about them. The
+# page closes all that it does not need; these are shut however it is mounted.
+CLOSED = re.compile(
+    r"/(gradio_api/)?(proxy=|file[=/]|upload|stream/|run/|api/|call/|component_server|reset|dev/"
+    r"|vibe|undo-vibe|process_recording|custom_component|profiling|deep_link|openapi\.json)"
+    r"|/(monitoring|docs|redoc|openapi\.json)"
 )
 
 
@@ -184,7 +183,7 @@ class Hosts:
         if foreign:
             raise ProblemError(403, "only this server's own page may ask for that", linger=True)
         path = scope["path"]
-        if not is_api(path) and not PAGE_PATHS.fullmatch(path):
+        if CLOSED.match(path):
             raise ProblemError(404, "there is no such page", linger=True)
 
 
@@ -268,10 +267,7 @@ def _careful(path: str, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes,
         if not name.lower().startswith(b"access-control-") and name.lower() != b"server"
     ]
     names = {name.lower().decode("latin-1") for name, _ in kept}
-    if path == "/login":
-        policy = LOGIN_POLICY
-    else:
-        policy = API_POLICY if is_api(path) else PAGE_POLICY
+    policy = LOGIN_POLICY if path == "/login" else API_POLICY if is_api(path) else PAGE_POLICY
     wanted = {**HEADERS, "content-security-policy": policy}
     if not path.startswith(("/assets/", "/static/", "/svelte/")):
         wanted["cache-control"] = "no-store"

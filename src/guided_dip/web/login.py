@@ -155,9 +155,10 @@ async def _token(receive: Receive) -> str:
         if not message.get("more_body"):
             break
     try:
-        return parse_qs(body.decode("latin-1"), max_num_fields=10).get("token", [""])[0].strip()
+        found = parse_qs(body.decode("latin-1"), max_num_fields=10)
     except ValueError:
         return ""
+    return str(found.get("token", [""])[0]).strip()
 
 
 def _cookie(scope: Scope, value: str, *, sessions_seconds: float) -> str:

@@ -153,7 +153,7 @@ class _Place:
         self._uses = 0
 
     def look(self, look: _Look, seconds: float) -> Any:
-        """Return what the process says: a dict, (kind, text), None if too late, or that it ended."""
+        """Return what the process says: a dict, (kind, text), None if too late, or its end."""
         worker = self._pool.idle[0]
         worker.give(look)
         self._uses += 1

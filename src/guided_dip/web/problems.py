@@ -21,6 +21,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+WHOLE = "guided_dip.whole"  # in the scope of a request that has come to its end
 LONGEST = 500  # letters of an error
 LINGER_SECONDS, LINGER_BYTES = 3.0, 2**27
 _OPTION = re.compile(r"--([a-z][a-z-]*)")
@@ -35,11 +36,7 @@ class Problem(BaseModel):
         One line: what was wrong, where, and what to try.
     """
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"error": "there is no such job; it may have been removed"}]
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"error": "there is no such job"}]})
 
     error: str = Field(description="One line: what was wrong, where, and what to try.")
 
@@ -101,13 +98,14 @@ class ProblemResponse:
             (b"content-length", str(len(body)).encode()),
             *((k.lower().encode(), v.encode("latin-1")) for k, v in problem.headers.items()),
         ]
-        if problem.linger:
+        linger = problem.linger and WHOLE not in scope
+        if linger:
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": problem.status, "headers": headers})
         if scope["method"] == "HEAD":
             body = b""
-        await send({"type": "http.response.body", "body": body, "more_body": problem.linger})
-        if problem.linger:
+        await send({"type": "http.response.body", "body": body, "more_body": linger})
+        if linger:
             await _hear_out(receive)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from guided_dip.web.models import JobSettings, JobState
+from guided_dip.web.models import JobSettings
 from guided_dip.web.problems import Problem
 
 ABOUT = """\
@@ -40,6 +40,14 @@ _FILES = {
     "clean": "The picture without its damage, to score with; the restoration never sees it.",
     "config": "Settings as YAML, such as the config.yaml of a run.",
 }
+EVENT = {
+    "type": "object",
+    "properties": {
+        "event": {"type": "string", "enum": ["state"]},
+        "id": {"type": "string", "description": "The version."},
+        "data": {"type": "string", "description": "A JobState, as JSON."},
+    },
+}
 _STATE = {
     "id": "0123456789abcdef0123456789abcdef",
     "version": 7,
@@ -67,8 +75,10 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         Those that a route has besides what every route has.
     """
     found: dict[int | str, dict[str, Any]] = {}
+    # Not as a model: FastAPI would give it the type of the route's own answers.
+    shape = {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     for status in sorted({*statuses, *ALWAYS}):
-        found[status] = {"model": Problem, "description": WHY[status]}
+        found[status] = {"description": WHY[status], "content": shape}
         if status in _WAITING:
             after = {"description": "Seconds to wait.", "schema": {"type": "integer"}}
             found[status]["headers"] = {"Retry-After": after}
@@ -89,7 +99,9 @@ def new_job() -> dict[str, Any]:
     }
     told = JobSettings.model_json_schema()["properties"]
     for name, found in told.items():
-        plain = next((k for k in found.get("anyOf", [found]) if k.get("type") != "null"), {})
+        plain: dict[str, Any] = next(
+            (k for k in found.get("anyOf", [found]) if k.get("type") != "null"), {}
+        )
         kept = {k: v for k, v in plain.items() if k not in ("title", "default")}
         fields[name] = kept | {"description": _TOLD.get(name, "As the option of `restore`.")}
     fields["settings"] = {"type": "string", "maxLength": 65536, "description": _TOLD["settings"]}
@@ -124,11 +136,10 @@ _TOLD = {
 
 
 def with_examples(schema: dict[str, Any]) -> dict[str, Any]:
-    """Add examples to the description of the API."""
-    models = schema.get("components", {}).get("schemas", {})
-    if "JobState" in models:
-        JobState.model_validate(_STATE)
-        models["JobState"]["examples"] = [_STATE]
+    """Add what FastAPI has not found by itself to the description of the API."""
+    models = schema["components"]["schemas"]
+    models["Problem"] = Problem.model_json_schema()
+    models["JobState"]["examples"] = [_STATE]
     models.pop("HTTPValidationError", None)
     models.pop("ValidationError", None)
     return schema

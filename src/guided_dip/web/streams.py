@@ -20,7 +20,8 @@ _HEARTBEAT = b": still there\n\n"
 class StateOf(Protocol):
     """Returns a job as it is now."""
 
-    async def __call__(self, id: str, owner: str) -> JobState: ...
+    async def __call__(self, id: str, owner: str) -> JobState:
+        """Return it."""
 
 
 class Streams:
