@@ -13,6 +13,8 @@ from typing import Any
 
 import uvicorn
 
+from web_fakes import png
+
 from guided_dip.web.app import make_app
 from guided_dip.web.arrival import Spool
 from guided_dip.web.guard import Access, owner_of
@@ -43,6 +45,8 @@ def serving(jobs: Any, folder: Path, access: Access | None = None) -> Iterator[S
     with Checker(jobs.limits, processes=1) as checker, socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         port = listening.getsockname()[1]
+        (folder / "first.png").write_bytes(png())
+        checker.look(folder / "first.png", "first.png")  # its process is there from now on
         app = make_page_app(jobs, folder, checker, access)
         config = uvicorn.Config(
             app, log_level="error", ws="none", lifespan="on", timeout_graceful_shutdown=1

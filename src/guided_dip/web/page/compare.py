@@ -15,7 +15,7 @@ from guided_dip.web.models import ENDED, JobState
 from guided_dip.web.page import examples, form
 from guided_dip.web.page.context import Context, ToldError, alert
 from guided_dip.web.page.parts import Buttons, Drop
-from guided_dip.web.page.restore import _examples
+from guided_dip.web.page.restore import _examples, keep_example
 from guided_dip.web.page.show import spoken, text
 
 
@@ -109,14 +109,7 @@ def _take(context: Context) -> Any:
         example = examples.find(str(event._data.get("of", "")))
         if example is None:
             return [gr.skip(), gr.skip()]
-        made, owner = example.make(), context.owner(request)
-        kept = []
-        for data, what in ((made.noisy, ""), (made.clean, "-clean")):
-            with context.uploads.arriving() as path:
-                path.write_bytes(data)
-                name = f"{example.name}{what}.png"
-                kept.append(context.uploads.keep(path, name, owner, shown=True).model_dump())
-        return kept
+        return keep_example(context, example, context.owner(request))[:2]
 
     return take
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from guided_dip.errors import InputError, reason_of
+from guided_dip.errors import InputError
 from guided_dip.web.jobs import NewJob, QueueFullError, Role, Upload
 from guided_dip.web.models import JobSettings, JobState
 from guided_dip.web.page import form
 from guided_dip.web.page.show import spoken, text
 from guided_dip.web.page.watching import Watcher
+from guided_dip.web.problems import ProblemError, problem_of
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -85,9 +86,9 @@ class Context:
             raise ToldError(
                 f"{str(error).rstrip('.')}. Try again in {spoken(error.retry_after)}."
             ) from None
-        except InputError as error:
+        except (InputError, ProblemError) as error:
             _remove(files)
-            raise ToldError(reason_of(error)) from None
+            raise ToldError(problem_of(error).text) from None
 
     def _drawn(self, data: bytes, owner: str) -> Upload:
         with self.uploads.arriving() as path:

@@ -24,12 +24,15 @@ class Made:
         To be restored.
     clean
         What it was made of.
+    shape
+        Of the pixels of both, (H, W) or (H, W, 3).
     mask
         White where pixels are missing; None where none are.
     """
 
     noisy: bytes
     clean: bytes
+    shape: tuple[int, ...]
     mask: bytes | None = None
 
 
@@ -89,10 +92,10 @@ def _make(example: Example) -> Made:
     noise = np.random.default_rng(SEED).standard_normal(clean.shape) * example.sigma
     noisy = np.clip(np.rint(clean + noise), 0, 255)
     if not example.scratched:
-        return Made(png(noisy), png(clean))
+        return Made(png(noisy), png(clean), clean.shape)
     mask = _scratches(clean.shape[0], clean.shape[1])
     noisy[mask] = 255
-    return Made(png(noisy), png(clean), png(mask * 255))
+    return Made(png(noisy), png(clean), clean.shape, png(mask * 255))
 
 
 def picture(example: Example) -> NDArray[np.uint8]:

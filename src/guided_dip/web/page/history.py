@@ -35,7 +35,7 @@ def build(context: Context, tab: gr.Tab, tabs: gr.Tabs, shown: Shown) -> None:
     def press(event: gr.EventData, request: gr.Request) -> list[Any]:
         id, owner = str(event._data.get("of", "")), context.owner(request)
         if event._data.get("what") == "open":
-            return [gr.skip(), gr.Tabs(selected="restore"), id]
+            return [look(request), gr.Tabs(selected="restore"), id]
         try:
             context.jobs.remove(id, owner)
         except UnknownJobError:
@@ -43,6 +43,8 @@ def build(context: Context, tab: gr.Tab, tabs: gr.Tabs, shown: Shown) -> None:
         return [look(request), gr.skip(), gr.skip()]
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    # One after another: a list that was asked for before a run was removed is not shown after it.
+    quiet |= {"concurrency_limit": 1, "concurrency_id": "history"}
     tab.select(look, None, [listed], **quiet)
     again.click(look, None, [listed], **quiet)
     listed.select(press, None, [listed, tabs, shown.job], **quiet)

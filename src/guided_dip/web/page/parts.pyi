@@ -56,30 +56,30 @@ class Drop(gr.HTML):  # type: ignore[misc]
     ----------
     label
         What is to be dropped there.
+    hint
+        How, or what it is for.
     role
         ``image`` for the picture itself, over which a mask can be drawn.
     group
         Of parts that belong together.
     limit
         Bytes that a file may have.
+    given
+        As for any HTML of Gradio's.
     """
 
     def __init__(
-        self, label: str, *, hint: str, role: str, group: str, limit: int, **given: Any
+        self,
+        label: str = "",
+        *,
+        hint: str = "",
+        role: str = "",
+        group: str = "",
+        limit: int = 0,
+        **given: Any,
     ) -> None:
-        super().__init__(
-            value=None,
-            label=label,
-            html_template=_DROP,
-            js_on_load="window.guidedDip.drop(element, trigger, props, watch)",
-            head=SCRIPT,
-            apply_default_css=False,
-            hint=hint,
-            role=role,
-            group=group,
-            limit=limit,
-            **given,
-        )
+        own = {"label": label, "hint": hint, "role": role, "group": group, "limit": limit}
+        super().__init__(**_scripted(given, "drop", _DROP), **own)
     from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
     from gradio.blocks import Block
     if TYPE_CHECKING:
@@ -88,18 +88,18 @@ class Drop(gr.HTML):  # type: ignore[misc]
 
 
 class Paint(gr.HTML):  # type: ignore[misc]
-    """A mask that is drawn over the picture of its group; its value is a data URL, or None."""
+    """A mask that is drawn over the picture of its group; its value is a data URL, or None.
 
-    def __init__(self, group: str, **given: Any) -> None:
-        super().__init__(
-            value=None,
-            html_template=_PAINT,
-            js_on_load="window.guidedDip.paint(element, trigger, props, watch)",
-            head=SCRIPT,
-            apply_default_css=False,
-            group=group,
-            **given,
-        )
+    Parameters
+    ----------
+    group
+        As for `Drop`.
+    given
+        As for any HTML of Gradio's.
+    """
+
+    def __init__(self, group: str = "", **given: Any) -> None:
+        super().__init__(**_scripted(given, "paint", _PAINT), group=group)
     from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
     from gradio.blocks import Block
     if TYPE_CHECKING:
@@ -108,16 +108,18 @@ class Paint(gr.HTML):  # type: ignore[misc]
 
 
 class Buttons(gr.HTML):  # type: ignore[misc]
-    """HTML whose buttons with ``data-what`` tell Python that they were pressed, by ``select``."""
+    """HTML whose buttons with ``data-what`` tell Python that they were pressed, by ``select``.
 
-    def __init__(self, value: str, **given: Any) -> None:
-        super().__init__(
-            value=value,
-            js_on_load="window.guidedDip.press(element, trigger)",
-            head=SCRIPT,
-            apply_default_css=False,
-            **given,
-        )
+    Parameters
+    ----------
+    value
+        The HTML.
+    given
+        As for any HTML of Gradio's.
+    """
+
+    def __init__(self, value: str = "", **given: Any) -> None:
+        super().__init__(value, **_scripted(given, "press", "${value}"))
     from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
     from gradio.blocks import Block
     if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from guided_dip.web.jobs import NotReadyError, Role, UnknownJobError
 from guided_dip.web.models import ENDED
 from guided_dip.web.page import examples, form, show
 from guided_dip.web.page.context import Context, ToldError, alert
+from guided_dip.web.page.examples import Example
 from guided_dip.web.page.parts import Buttons, Drop, Paint
 from guided_dip.web.page.presets import BY_TITLE
 
@@ -248,21 +249,8 @@ def _take_example(context: Context, fields: Fields, told: gr.HTML, chosen: Butto
         example = examples.find(str(event._data.get("of", "")))
         if example is None:
             return [gr.skip()] * 6
-        made, owner = example.make(), context.owner(request)
-
-        def keep(data: bytes | None, what: str) -> dict[str, Any] | None:
-            if data is None:
-                return None
-            with context.uploads.arriving() as path:
-                path.write_bytes(data)
-                kept = context.uploads.keep(path, f"{example.name}{what}.png", owner, shown=True)
-            return kept.model_dump()
-
-        try:
-            files = [keep(made.noisy, ""), keep(made.clean, "-clean"), keep(made.mask, "-mask")]
-        except InputError as error:
-            return [*[gr.skip()] * 5, alert(str(error))]
-        scratched = made.mask is not None
+        files = keep_example(context, example, context.owner(request))
+        scratched = files[2] is not None
         return [*files, "inpaint" if scratched else "denoise", "none" if scratched else "auto",
                 alert("")]  # fmt: skip
 
@@ -271,6 +259,19 @@ def _take_example(context: Context, fields: Fields, told: gr.HTML, chosen: Butto
         take, None, [*(fields[name] for name in names), told],
         show_progress="hidden", api_visibility="private",
     )  # fmt: skip
+
+
+def keep_example(context: Context, example: Example, owner: str) -> list[dict[str, Any] | None]:
+    """Give a user the noisy picture of an example, the clean one, and its mask if it has one."""
+    made = example.make()
+    files = (made.noisy, made.shape, ""), (made.clean, made.shape, "-clean"), \
+        (made.mask, made.shape[:2], "-mask")
+    return [
+        None
+        if data is None
+        else context.uploads.keep_own(data, f"{example.name}{what}.png", shape, owner).model_dump()
+        for data, shape, what in files
+    ]
 
 
 def _end(context: Context, told: gr.HTML, shown: Shown) -> None:

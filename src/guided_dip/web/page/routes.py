@@ -20,9 +20,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from guided_dip.errors import InputError, reason_of
+from guided_dip.errors import InputError
 from guided_dip.web.page import examples
 from guided_dip.web.page.uploads import Uploads
+from guided_dip.web.problems import ProblemError, problem_of
 
 Owner = Callable[[Request], str]
 
@@ -191,8 +192,9 @@ class Routes:
                 return refusal
             try:
                 kept = await run_sync(self._uploads.keep, path, name, owner)
-            except InputError as error:
-                return _error(422, reason_of(error))
+            except (InputError, ProblemError) as error:
+                problem = problem_of(error)
+                return _error(problem.status, problem.text)
         return JSONResponse(kept.model_dump(), 201, {"Cache-Control": "no-store"})
 
     async def view(self, request: Request) -> Response:

@@ -96,7 +96,7 @@ class Uploads:
         finally:
             path.unlink(missing_ok=True)
 
-    def keep(self, path: Path, name: str, owner: str, *, shown: bool = False) -> Kept:
+    def keep(self, path: Path, name: str, owner: str) -> Kept:
         """Check a file that has arrived and keep it.
 
         Parameters
@@ -107,22 +107,42 @@ class Uploads:
             That its user gave it.
         owner
             Its user.
-        shown
-            It is to have a view of its own even if browsers can show it.
 
         Raises
         ------
         InputError
             If it is no picture, or beyond the limits.
+        ProblemError
+            If it cannot be looked at at present.
         """
         upload = self._look(path, name)
         view: Path | None = None
         if upload.format not in SHOWN_BY_BROWSERS:
             view = self._place().with_suffix(".png")
             draw_view(upload.path, view, self.limits.pixels)
-        elif shown:
-            view = self._place().with_suffix(".png")
-            shutil.copyfile(upload.path, view)
+        return self._keep(upload, view, owner)
+
+    def keep_own(self, data: bytes, name: str, shape: tuple[int, ...], owner: str) -> Kept:
+        """Keep a picture of our own for a user, an example: it is not looked at.
+
+        Parameters
+        ----------
+        data
+            A PNG of 8 bits.
+        name
+            For people.
+        shape
+            Of its pixels, (H, W) or (H, W, 3).
+        owner
+            The user.
+        """
+        path, view = self._place(), self._place().with_suffix(".png")
+        path.write_bytes(data)
+        view.write_bytes(data)
+        channels = 1 if len(shape) == 2 else shape[2]
+        return self._keep(Upload(path, name, "PNG", shape[1], shape[0], channels), view, owner)
+
+    def _keep(self, upload: Upload, view: Path | None, owner: str) -> Kept:
         stored = self._place()
         upload.path.replace(stored)
         token = secrets.token_hex(16)
