@@ -5,7 +5,6 @@ is uploaded, and every picture that is shown, goes through routes of the service
 whose it is; of Gradio's routes only those that the page needs are open (`routes.Guard`).
 """
 
-from guided_dip.web.page.blocks import make_page
 from guided_dip.web.page.mounting import mount
 
-__all__ = ["make_page", "mount"]
+__all__ = ["mount"]

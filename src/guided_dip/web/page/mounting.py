@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from guided_dip.web.page.examples import NAMES
 from guided_dip.web.page.routes import Guard, Owner, Routes
 from guided_dip.web.page.uploads import Look, Uploads
 
@@ -42,11 +43,6 @@ def mount(app: FastAPI, jobs: Jobs, look: Look, owner_of: Owner, folder: Path) -
     # told. It writes nothing where its routes for files are closed; if it did, then here.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = str(folder / "gradio")
-    from gradio import mount_gradio_app
-
-    from guided_dip.web.page.blocks import make_page
-    from guided_dip.web.page.look import THEME_JS, theme
-
     uploads = Uploads(folder / "uploads", look, jobs.limits)
     routes = Routes(uploads, owner_of)
     token = "{token:str}"
@@ -54,7 +50,22 @@ def mount(app: FastAPI, jobs: Jobs, look: Look, owner_of: Owner, folder: Path) -
     app.add_route(f"/page/uploads/{token}/view.png", routes.view, include_in_schema=False)
     app.add_route("/page/examples/{name:str}.png", routes.example, include_in_schema=False)
     app.add_route("/page/static/{name:str}", routes.static, include_in_schema=False)
-    assert NAMES
+
+
+    async def put() -> None:
+        _mount(app, jobs, uploads, owner_of)
+
+    # In a loop that ends: where none runs, Gradio would make some and leave them open.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, put()).result()
+
+
+def _mount(app: FastAPI, jobs: Jobs, uploads: Uploads, owner_of: Owner) -> None:
+    from gradio import mount_gradio_app
+
+    from guided_dip.web.page.blocks import make_page
+    from guided_dip.web.page.look import THEME_JS, theme
+
     page = make_page(jobs, uploads, owner_of)
     mount_gradio_app(
         app,
