@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from web_fakes import FakeJobs
 
 from guided_dip.images import read, to_float
 from guided_dip.web.jobs import NewJob
 from guided_dip.web.limits import Limits
 from guided_dip.web.models import ENDED, Curve, JobOutcome, JobState, Progress
 from guided_dip.web.page.aside import png
+from web_fakes import FakeJobs
 
 STEPS, STAGES = 60, 5
 
@@ -121,7 +121,9 @@ class RunningJobs(FakeJobs):
             bits=state.bits,
             seconds=3.2,
             noise="Gaussian noise, sigma 24.8 of 255, estimated",
-            note="the picture is small: detail may be lost" if min(state.width, state.height) < 24 else "",
+            note="the picture is small: detail may be lost"
+            if min(state.width, state.height) < 24
+            else "",
             is_estimate=state.status == "stopping",
             psnr_before=20.17 if clean else None,
             psnr=29.41 if clean else None,
@@ -151,7 +153,9 @@ def tiff16(path: Path, shape=(32, 40), seed=0) -> None:
 
     ramp = np.linspace(8000, 50000, shape[1])[None, :].repeat(shape[0], 0)
     noise = np.random.default_rng(seed).normal(0, 2500, shape)
-    tifffile.imwrite(path, np.clip(ramp + noise, 0, 65535).astype(np.uint16), photometric="minisblack")
+    tifffile.imwrite(
+        path, np.clip(ramp + noise, 0, 65535).astype(np.uint16), photometric="minisblack"
+    )
 
 
 def small_png(path: Path, side: int = 40, seed: int = 0) -> None:

@@ -13,13 +13,12 @@ from typing import Any
 
 import uvicorn
 
-from web_fakes import png
-
 from guided_dip.web.app import make_app
 from guided_dip.web.arrival import Spool
 from guided_dip.web.guard import Access, owner_of
 from guided_dip.web.page import mount
 from guided_dip.web.probe import Checker
+from web_fakes import png
 
 
 @dataclass

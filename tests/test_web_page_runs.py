@@ -15,10 +15,15 @@ pytest.importorskip("gradio")
 pytest.importorskip("playwright")
 
 import tifffile
-from page_fakes import small_png, tiff16
-from page_server import serving
 from PIL import Image
 from playwright.sync_api import expect
+
+from guided_dip.cli import run
+from guided_dip.web import asking
+from guided_dip.web.limits import Limits
+from guided_dip.web.manager import JobManager
+from page_fakes import small_png, tiff16
+from page_server import serving
 from test_web_page import (
     PATIENCE,
     begin,
@@ -31,11 +36,6 @@ from test_web_page import (
     wait_done,
 )
 
-from guided_dip.cli import run
-from guided_dip.web import asking
-from guided_dip.web.limits import Limits
-from guided_dip.web.manager import JobManager
-
 __all__ = ["browser", "open_page", "pytestmark"]  # fixtures of the other module
 
 
@@ -45,9 +45,9 @@ def served(tmp_path_factory):
     patch.setattr(asking, "PREVIEW_EVERY", 0.1)
     patch.setattr(asking, "TOLD_EVERY", 0.1)
     folder = tmp_path_factory.mktemp("runs")
-    with JobManager(folder / "data", Limits(), workers=1, figures=False) as jobs:
-        with serving(jobs, folder) as it:
-            yield it
+    manager = JobManager(folder / "data", Limits(), workers=1, figures=False)
+    with manager as jobs, serving(jobs, folder) as it:
+        yield it
     patch.undo()
 
 
@@ -78,7 +78,7 @@ def test_the_download_is_the_command_lines(open_page, served, tmp_path):
     page = open_page()
     seen = []
     page.on("request", lambda r: "/views/preview" in r.url and seen.append(r.url))
-    advanced(page, "steps=900\ncount=3")
+    advanced(page, "steps=150\ncount=3\nrestarts=1")
     page.get_by_label("Fast", exact=True).check()
     begin(page, tmp_path / "picture.png")
     wait_done(page)
@@ -95,7 +95,8 @@ def test_the_download_is_the_command_lines(open_page, served, tmp_path):
 def test_16_bits_of_tiff_come_back(open_page, served, tmp_path):
     tiff16(tmp_path / "cells.tif")
     page = open_page()
-    advanced(page, "steps=30\ncount=2")
+    advanced(page, "steps=20\ncount=2\nrestarts=1")
+    page.get_by_label("Fast", exact=True).check()
     begin(page, tmp_path / "cells.tif")
     wait_done(page)
     data = downloaded(page)
@@ -114,12 +115,13 @@ def test_what_is_drawn_over_is_filled_in(open_page, served, tmp_path):
     spoiled[20:28, 8:40] = 255
     Image.fromarray(spoiled).save(tmp_path / "spoiled.png")
     page = open_page()
-    advanced(page, "steps=120\ncount=2")
+    advanced(page, "steps=80\ncount=2")
+    page.get_by_label("Fast", exact=True).check()
     page.get_by_role("button", name="Advanced").click()
     give(page, tmp_path / "spoiled.png")
     expect(page.locator("#gd-image .gd-has")).to_be_attached(timeout=PATIENCE)
     choose_task(page, "Inpaint")
-    page.get_by_label("Noise", exact=False).first.fill("none")
+    page.locator("#gd-noise-field").locator("input, textarea").fill("none")
     canvas = page.locator("#gd-paint canvas")
     canvas.scroll_into_view_if_needed()
     page.locator("#gd-paint .gd-size").fill("16")
@@ -140,7 +142,8 @@ def test_what_is_drawn_over_is_filled_in(open_page, served, tmp_path):
 def test_stop_keeps_what_there_is(open_page, served, tmp_path):
     small_png(tmp_path / "long.png", side=64)
     page = open_page()
-    advanced(page, "steps=50000")
+    advanced(page, "steps=50000\nrestarts=1")
+    page.get_by_label("Fast", exact=True).check()
     begin(page, tmp_path / "long.png")
     expect(page.locator(".gd-preview")).to_be_visible(timeout=PATIENCE)
     page.get_by_role("button", name="Stop and keep this").click()
@@ -152,7 +155,8 @@ def test_stop_keeps_what_there_is(open_page, served, tmp_path):
 def test_cancel_ends_the_process_within_two_seconds(open_page, served, tmp_path):
     small_png(tmp_path / "long.png", side=64)
     page = open_page()
-    advanced(page, "steps=50000")
+    advanced(page, "steps=50000\nrestarts=1")
+    page.get_by_label("Fast", exact=True).check()
     begin(page, tmp_path / "long.png")
     expect(page.locator(".gd-preview")).to_be_visible(timeout=PATIENCE)
     executor = served.jobs._engine._coordinator.executor

@@ -13,9 +13,6 @@ import pytest
 pytest.importorskip("gradio")
 
 import httpx
-from page_fakes import RunningJobs, small_png, tiff16
-from page_server import serving
-from web_fakes import png
 
 from guided_dip.errors import InputError
 from guided_dip.web.guard import Access, digest
@@ -27,6 +24,9 @@ from guided_dip.web.page.plan import draw
 from guided_dip.web.page.routes import TOLD
 from guided_dip.web.page.show import job
 from guided_dip.web.page.uploads import EACH, Uploads
+from page_fakes import RunningJobs, small_png, tiff16
+from page_server import serving
+from web_fakes import png
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(no_silent_downcasting|copy keyword)")
 ALICE, BOB = "a" * 20, "b" * 20
@@ -203,7 +203,10 @@ def test_uploads_are_kept_for_a_while(tmp_path):
         ({"task": "super-resolve", "scale": 4.0}, {"task": "super-resolve", "scale": 4}),
         ({"seed": " 7 ", "time_budget": "2.5"}, {"seed": 7, "time_budget": 2.5}),
         ({"effort": "fast", "preset": "report"}, {"preset": "report"}),
-        ({"lines": "count=8\nschedule = linear\n"}, {"settings": {"count": 8, "schedule": "linear"}}),
+        (
+            {"lines": "count=8\nschedule = linear\n"},
+            {"settings": {"count": 8, "schedule": "linear"}},
+        ),
         ({"yaml": "count: 4\nseed: 3"}, {"settings": {"count": 4, "seed": 3}}),
         ({"yaml": "count: 4", "lines": "count=5"}, {"settings": {"count": 5}}),
     ],
@@ -240,7 +243,9 @@ def test_the_form_says_what_is_wrong(fields, told):
     assert time.monotonic() - begun < 5
 
 
-@pytest.mark.parametrize("value", ["data:text/html;base64,AA==", "data:image/png;base64,?", {"a": 1}])
+@pytest.mark.parametrize(
+    "value", ["data:text/html;base64,AA==", "data:image/png;base64,?", {"a": 1}]
+)
 def test_a_mask_that_is_none(value):
     with pytest.raises(InputError, match="draw it again"):
         form.drawn_mask(value, 1000)
@@ -257,7 +262,9 @@ def test_whatever_a_file_is_called_is_text(tmp_path):
     settings = form.settings_of({})
     from guided_dip.web.jobs import NewJob
 
-    state = jobs.begin(NewJob({"image": Upload(tmp_path / "a.png", name, "PNG", 40, 40, 3)}, settings), "")
+    state = jobs.begin(
+        NewJob({"image": Upload(tmp_path / "a.png", name, "PNG", 40, 40, 3)}, settings), ""
+    )
     until = time.monotonic() + 30
     while jobs.state(state.id, "").status != "done" and time.monotonic() < until:
         time.sleep(0.02)

@@ -8,6 +8,7 @@ import gradio as gr
 
 from guided_dip.web.page import about, compare, history, plan, restore
 from guided_dip.web.page.context import Context
+from guided_dip.web.page.parts import plain
 
 if TYPE_CHECKING:
     from guided_dip.web.jobs import Jobs
@@ -35,7 +36,7 @@ def make_page(jobs: Jobs, uploads: Uploads, owner_of: Owner) -> gr.Blocks:
     """
     context = Context(jobs, uploads, owner_of)
     with gr.Blocks(title="Guided-DIP", analytics_enabled=False, fill_width=True) as page:
-        gr.HTML(_HEAD, apply_default_css=False, js_on_load=None)
+        plain(_HEAD)
         with gr.Tabs() as tabs:
             with gr.Tab("Restore", id="restore"):
                 shown = restore.build(context)
@@ -47,6 +48,6 @@ def make_page(jobs: Jobs, uploads: Uploads, owner_of: Owner) -> gr.Blocks:
                 compare.build(context)
             with gr.Tab("Help", id="help"):
                 about.build()
-        restore.follow_address(page, context, shown)
+        restore.follow_address(page, shown)
     page.queue(max_size=WAITING, api_open=False, default_concurrency_limit=20)
     return page

@@ -91,7 +91,9 @@ def curve(
     x = Axis(0, max(last, points[-1][0], 1), LEFT, WIDTH - RIGHT)
     y = Axis(low - spare, high + spare, HEIGHT - BOTTOM, TOP, log)
     path = " ".join(f"{x.at(step):.1f},{y.at(value):.1f}" for step, value in points)
-    told = f"{label}: from {_short(points[0][1])} to {_short(points[-1][1])} at step {points[-1][0]}"
+    told = (
+        f"{label}: from {_short(points[0][1])} to {_short(points[-1][1])} at step {points[-1][0]}"
+    )
     return (
         f'<svg class="gd-chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{told}">'
         f"{_grid(x, y)}"
@@ -105,16 +107,17 @@ def _grid(x: Axis, y: Axis, unit: str = "step") -> str:
     parts = []
     for value in y.ticks():
         at = y.at(value)
-        parts.append(f'<line class="gd-rule" x1="{x.begin}" x2="{x.end}" y1="{at:.1f}" y2="{at:.1f}"/>')
-        parts.append(f'<text x="{x.begin - 6}" y="{at + 4:.1f}" text-anchor="end">{_short(value)}</text>')
-    for value in x.ticks():
         parts.append(
-            f'<text x="{x.at(value):.1f}" y="{y.begin + 16:.1f}" text-anchor="middle">'
-            f"{value:g}</text>"
+            f'<line class="gd-rule" x1="{x.begin}" x2="{x.end}" y1="{at:.1f}" y2="{at:.1f}"/>'
         )
-    parts.append(
-        f'<text x="{x.end}" y="{y.begin + 29:.1f}" text-anchor="end">{unit}</text>'
-    )
+        parts.append(
+            f'<text x="{x.begin - 6}" y="{at + 4:.1f}" text-anchor="end">{_short(value)}</text>'
+        )
+    parts += [
+        f'<text x="{x.at(value):.1f}" y="{y.begin + 16:.1f}" text-anchor="middle">{value:g}</text>'
+        for value in x.ticks()
+    ]
+    parts.append(f'<text x="{x.end}" y="{y.begin + 29:.1f}" text-anchor="end">{unit}</text>')
     return "".join(parts)
 
 
@@ -141,9 +144,7 @@ def plan_chart(plan: Plan) -> str:
     for number, (stage, first) in enumerate(zip(plan, plan.boundaries, strict=True), start=1):
         level = (stage.sigma or 0.0) * 255
         left, right, top = x.at(first), x.at(first + stage.steps), y.at(level)
-        title = (
-            f"Guide {number}: t = {stage.t}, noise {level:.1f} of 255, {stage.steps} iterations"
-        )
+        title = f"Guide {number}: t = {stage.t}, noise {level:.1f} of 255, {stage.steps} iterations"
         parts.append(
             f'<rect class="gd-bar" x="{left:.1f}" y="{top:.1f}" '
             f'width="{max(0.0, right - left - 1):.1f}" height="{y.begin - top:.1f}">'
@@ -185,11 +186,11 @@ def counts_chart(plan: Plan) -> str:
         f"{x.at(stage.t or 0):.1f},{noise.at((stage.sigma or 0.0) * 255):.1f}" for stage in plan
     )
     parts.append(f'<polyline class="gd-line gd-psnr" points="{line}"/>')
-    for value in noise.ticks():
-        parts.append(
-            f'<text class="gd-psnr-text" x="{x.end + 6}" y="{noise.at(value) + 4:.1f}">'
-            f"{_short(value)}</text>"
-        )
+    parts += [
+        f'<text class="gd-psnr-text" x="{x.end + 6}" y="{noise.at(value) + 4:.1f}">'
+        f"{_short(value)}</text>"
+        for value in noise.ticks()
+    ]
     return (
         f'<svg class="gd-chart gd-wide" viewBox="0 0 {width} {height}" role="img" aria-label="'
         "Iterations of each guide as bars and its noise as a line, by timestep; the table below "

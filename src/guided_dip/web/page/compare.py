@@ -14,7 +14,7 @@ from guided_dip.web.jobs import NotReadyError, UnknownJobError
 from guided_dip.web.models import ENDED, JobState
 from guided_dip.web.page import examples, form
 from guided_dip.web.page.context import Context, ToldError, alert
-from guided_dip.web.page.parts import Buttons, Drop
+from guided_dip.web.page.parts import buttons, drop, plain
 from guided_dip.web.page.restore import _examples, keep_example
 from guided_dip.web.page.show import spoken, text
 
@@ -50,29 +50,25 @@ def build(context: Context) -> None:
     limit = context.jobs.limits.upload
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=290, elem_classes="gd-panel"):
-            gr.HTML("<h2>One picture, several methods</h2>", apply_default_css=False,
-                    js_on_load=None)  # fmt: skip
-            image = Drop("Noisy picture", hint="Drop it here, or press to choose", role="image",
+            plain("<h2>One picture, several methods</h2>")  # fmt: skip
+            image = drop("Noisy picture", hint="Drop it here, or press to choose", role="image",
                          group="compare", limit=limit, elem_id="gd-compare-image",
                          elem_classes="gd-slim")  # fmt: skip
-            chosen = Buttons(_examples(), elem_id="gd-compare-examples")
-            clean = Drop("Clean picture (optional)", hint="To score with", role="clean",
+            chosen = buttons(_examples(), elem_id="gd-compare-examples")
+            clean = drop("Clean picture (optional)", hint="To score with", role="clean",
                          group="compare", limit=limit, elem_classes="gd-slim")  # fmt: skip
             noise = gr.Textbox("auto", label="Noise", max_lines=1, info="As on the Restore tab.")
             methods = gr.CheckboxGroup(list(BY_TITLE), value=FIRST, label="Methods")
             budget = gr.Textbox("", label="Time budget for each, in seconds", max_lines=1,
                                 info="Empty: as long as each takes.")  # fmt: skip
-            told = gr.HTML(alert(""), apply_default_css=False, js_on_load=None)
+            told = plain(alert(""))
             button = gr.Button("Compare", variant="primary", elem_id="gd-compare-start")
             stop = gr.Button(CANCEL_ALL, visible=False)
         with gr.Column(scale=7, min_width=300, elem_classes="gd-panel"):
-            view = gr.HTML(cards([], []), elem_id="gd-compare", apply_default_css=False,
-                           js_on_load=None)  # fmt: skip
+            view = plain(cards([], []), elem_id="gd-compare")  # fmt: skip
     ids = gr.Textbox(visible=False)
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    button.click(
-        _start(context), [image, clean, noise, methods, budget], [ids, told], **quiet
-    )
+    button.click(_start(context), [image, clean, noise, methods, budget], [ids, told], **quiet)
     chosen.select(_take(context), None, [image, clean], **quiet)
     stop.click(_cancel(context), [ids], None, **quiet)
     ids.change(_watch(context), [ids], [view, stop], concurrency_limit=None,
@@ -170,7 +166,8 @@ def cards(states: Sequence[JobState], titles: Sequence[str]) -> str:
     return (
         '<section class="gd-job" aria-label="Comparison"><h2>Side by side</h2>'
         f'<p class="gd-status" role="status">{done} of {len(states)} methods have ended.</p>'
-        f'<div class="gd-grid">{figures}</div><p class="gd-hint">PSNR is of the final picture, never '
+        f'<div class="gd-grid">{figures}</div>'
+        '<p class="gd-hint">PSNR is of the final picture, never '
         "of the best moment, which nobody can see without the clean one.</p></section>"
     )
 
@@ -184,7 +181,8 @@ def _before(state: JobState) -> str:
         return ""
     return (
         f'<figure><img src="v1/jobs/{state.id}/views/input" alt="Before: {text(state.name)}" '
-        f'width="{state.width}" height="{state.height}"><figcaption><b>Before</b>{psnr}</figcaption>'
+        f'width="{state.width}" height="{state.height}">'
+        f"<figcaption><b>Before</b>{psnr}</figcaption>"
         "</figure>"
     )
 
@@ -201,7 +199,9 @@ def _card(state: JobState, title: str) -> str:
             f'<img src="v1/jobs/{state.id}/views/preview?v={preview}" alt="{text(title)}, so far" '
             f"{size}>"
         )
-    return f"<figure>{picture}<figcaption><b>{text(title)}</b><br>{_said(state)}</figcaption></figure>"
+    return (
+        f"<figure>{picture}<figcaption><b>{text(title)}</b><br>{_said(state)}</figcaption></figure>"
+    )
 
 
 def _said(state: JobState) -> str:

@@ -118,6 +118,8 @@ def _scratches(height: int, width: int) -> NDArray[np.bool_]:
         line = at * width + slope * rows + bend * np.sin(rows / height * math.tau + number)
         mask |= np.abs(columns - line) < 1.6
     random = np.random.default_rng(SEED)
-    for top, left in zip(random.integers(0, height, 14), random.integers(0, width, 14), strict=True):
+    for top, left in zip(
+        random.integers(0, height, 14), random.integers(0, width, 14), strict=True
+    ):
         mask |= (rows - top) ** 2 + (columns - left) ** 2 < 6
     return mask

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import gradio as gr
@@ -11,7 +12,7 @@ import gradio as gr
 from guided_dip.web.jobs import UnknownJobError
 from guided_dip.web.models import ENDED, JobState
 from guided_dip.web.page.context import Context
-from guided_dip.web.page.parts import Buttons
+from guided_dip.web.page.parts import buttons, plain
 from guided_dip.web.page.restore import Shown
 from guided_dip.web.page.show import TIMES, spoken, text
 
@@ -21,13 +22,12 @@ MOST = 60
 def build(context: Context, tab: gr.Tab, tabs: gr.Tabs, shown: Shown) -> None:
     """Build the tab."""
     with gr.Column(elem_classes="gd-panel"):
-        gr.HTML(
-            "<h2>Runs on this server</h2><p class='gd-hint'>Yours, the newest first. They stay when "
-            "the page is closed, and when the server starts again.</p>",
-            apply_default_css=False, js_on_load=None,
-        )  # fmt: skip
+        plain(
+            "<h2>Runs on this server</h2>"
+            "<p class='gd-hint'>Yours, the newest first. They stay when "
+            "the page is closed, and when the server starts again.</p>")  # fmt: skip
         again = gr.Button("Look again", size="sm", elem_id="gd-again")
-        listed = Buttons("<p>…</p>", elem_id="gd-history")
+        listed = buttons("<p>…</p>", elem_id="gd-history")
 
     def look(request: gr.Request) -> str:
         return runs(context.jobs.states(context.owner(request), MOST))
@@ -36,10 +36,8 @@ def build(context: Context, tab: gr.Tab, tabs: gr.Tabs, shown: Shown) -> None:
         id, owner = str(event._data.get("of", "")), context.owner(request)
         if event._data.get("what") == "open":
             return [look(request), gr.Tabs(selected="restore"), id]
-        try:
+        with suppress(UnknownJobError):
             context.jobs.remove(id, owner)
-        except UnknownJobError:
-            pass  # as it was to be
         return [look(request), gr.skip(), gr.skip()]
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}

@@ -51,7 +51,6 @@ def mount(app: FastAPI, jobs: Jobs, look: Look, owner_of: Owner, folder: Path) -
     app.add_route("/page/examples/{name:str}.png", routes.example, include_in_schema=False)
     app.add_route("/page/static/{name:str}", routes.static, include_in_schema=False)
 
-
     async def put() -> None:
         _mount(app, jobs, uploads, owner_of)
 

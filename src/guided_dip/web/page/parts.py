@@ -21,7 +21,8 @@ _DROP = """
     <input type="file" accept="image/*,.tif,.tiff,.fits,.fit">
   </label>
   <p class="gd-told" role="status"></p>
-  <button type="button" class="gd-remove gd-small" aria-label="Remove: ${label}" hidden>Remove</button>
+  <button type="button" class="gd-remove gd-small" hidden
+    aria-label="Remove: ${label}">Remove</button>
   <p class="gd-error" role="alert"></p>
 </div>
 """
@@ -48,8 +49,8 @@ _PAINT = """
 """
 
 
-class Drop(gr.HTML):  # type: ignore[misc]
-    """A place for a file; its value is a `Kept` as a dict, or None.
+def drop(label: str, *, hint: str, role: str, group: str, limit: int, **given: Any) -> gr.HTML:
+    """Make a place for a file; its value is a `Kept` as a dict, or None.
 
     Parameters
     ----------
@@ -66,38 +67,25 @@ class Drop(gr.HTML):  # type: ignore[misc]
     given
         As for any HTML of Gradio's.
     """
-
-    def __init__(
-        self,
-        label: str = "",
-        *,
-        hint: str = "",
-        role: str = "",
-        group: str = "",
-        limit: int = 0,
-        **given: Any,
-    ) -> None:
-        own = {"label": label, "hint": hint, "role": role, "group": group, "limit": limit}
-        super().__init__(**_scripted(given, "drop", _DROP), **own)
+    props = {"hint": hint, "role": role, "group": group, "limit": limit}
+    return _made("drop", _DROP, None, label=label, **props, **given)
 
 
-class Paint(gr.HTML):  # type: ignore[misc]
-    """A mask that is drawn over the picture of its group; its value is a data URL, or None.
+def paint(group: str, **given: Any) -> gr.HTML:
+    """Make a mask that is drawn over the picture of a group; its value is a data URL, or None.
 
     Parameters
     ----------
     group
-        As for `Drop`.
+        As for `drop`.
     given
         As for any HTML of Gradio's.
     """
-
-    def __init__(self, group: str = "", **given: Any) -> None:
-        super().__init__(**_scripted(given, "paint", _PAINT), group=group)
+    return _made("paint", _PAINT, None, group=group, **given)
 
 
-class Buttons(gr.HTML):  # type: ignore[misc]
-    """HTML whose buttons with ``data-what`` tell Python that they were pressed, by ``select``.
+def buttons(value: str, **given: Any) -> gr.HTML:
+    """Make HTML whose buttons with ``data-what`` tell Python that they are pressed, by ``select``.
 
     Parameters
     ----------
@@ -106,16 +94,29 @@ class Buttons(gr.HTML):  # type: ignore[misc]
     given
         As for any HTML of Gradio's.
     """
-
-    def __init__(self, value: str = "", **given: Any) -> None:
-        super().__init__(value, **_scripted(given, "press", "${value}"))
+    return _made("press", "${value}", value, **given)
 
 
-def _scripted(given: dict[str, Any], name: str, template: str) -> dict[str, Any]:
-    """Add a part's script; Gradio makes parts anew from all that they were made with."""
-    return given | {
-        "html_template": template,
-        "js_on_load": f"window.guidedDip.{name}(element, trigger, props, watch)",
-        "head": SCRIPT,
-        "apply_default_css": False,
-    }
+def plain(value: str, **given: Any) -> gr.HTML:
+    """Make HTML that does nothing.
+
+    Parameters
+    ----------
+    value
+        The HTML.
+    given
+        As for any HTML of Gradio's.
+    """
+    return gr.HTML(value, apply_default_css=False, js_on_load=None, **given)
+
+
+def _made(name: str, template: str, value: str | None, **given: Any) -> gr.HTML:
+    # No classes of our own: for each, Gradio writes a file beside the source.
+    return gr.HTML(
+        value,
+        html_template=template,
+        js_on_load=f"window.guidedDip.{name}(element, trigger, props, watch)",
+        head=SCRIPT,
+        apply_default_css=False,
+        **given,
+    )

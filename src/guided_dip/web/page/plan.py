@@ -13,13 +13,16 @@ from guided_dip.errors import InputError
 from guided_dip.guidance import DEFAULT_SCALE, Plan, make_plan
 from guided_dip.web.page import charts, examples
 from guided_dip.web.page.context import alert
+from guided_dip.web.page.parts import plain
+from guided_dip.web.page.show import NONE
 
 STEPS, COUNT, START, END = 2000, 20, 500, 40  # the report's
 LOWER_CLIP = 1e-4
 SHOWN = 6  # guides in the strip
 SIDE = 128
 _ABOUT = (
-    "<h2>The plan of a fit</h2><p class='gd-hint'>Guides are the picture diffused to some timesteps, "
+    "<h2>The plan of a fit</h2>"
+    "<p class='gd-hint'>Guides are the picture diffused to some timesteps, "
     "from most to least noisy; each gets a share of the iterations that falls with its noise rate: "
     "n<sub>i</sub> proportional to exp(-c β<sub>t</sub>). The values here are the report's.</p>"
 )
@@ -29,20 +32,25 @@ def build() -> None:
     """Build the tab."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=280, elem_classes="gd-panel"):
-            gr.HTML(_ABOUT, apply_default_css=False, js_on_load=None)
+            plain(_ABOUT)
             schedule = gr.Radio(list(SCHEDULES), value="cosine", label="Schedule")
             count = gr.Slider(1, 40, value=COUNT, step=1, label="Count", info="Number of guides.")
-            start = gr.Slider(0, 999, value=START, step=1, label="Start", info="Timestep of the most noisy guide.")
-            end = gr.Slider(0, 999, value=END, step=1, label="End", info="Timestep of the least noisy guide.")
+            start = gr.Slider(
+                0, 999, value=START, step=1, label="Start", info="Timestep of the most noisy guide."
+            )
+            end = gr.Slider(
+                0, 999, value=END, step=1, label="End", info="Timestep of the least noisy guide."
+            )
             scale = gr.Slider(0, 1500, value=400, step=10, label="c",
-                              info="0 shares equally; more favours the less noisy guides.")  # fmt: skip
-            steps = gr.Slider(100, 5000, value=STEPS, step=50, label="Steps", info="Iterations in all.")
+                info="0 shares equally; more favours the less noisy guides.")  # fmt: skip
+            steps = gr.Slider(
+                100, 5000, value=STEPS, step=50, label="Steps", info="Iterations in all."
+            )
             again = gr.Button("The report's values", size="sm")
         with gr.Column(scale=7, min_width=300, elem_classes="gd-panel"):
-            drawn = gr.HTML(
+            drawn = plain(
                 draw("cosine", COUNT, START, END, DEFAULT_SCALE["cosine"], STEPS),
-                elem_id="gd-plan", apply_default_css=False, js_on_load=None,
-            )  # fmt: skip
+                elem_id="gd-plan")  # fmt: skip
     inputs = [schedule, count, start, end, scale, steps]
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
@@ -75,7 +83,8 @@ def draw(schedule: str, count: float, start: float, end: float, scale: float, st
         '<section class="gd-job" aria-label="Plan"><h2>Guides and their iterations</h2>'
         f"<figure>{charts.counts_chart(plan)}<figcaption>Bars: iterations of each guide, at its "
         "timestep. Line: noise of the guide, of 255, at the right axis.</figcaption></figure>"
-        f"<figure>{charts.plan_chart(plan)}<figcaption>The fit from its first iteration to its last: "
+        f"<figure>{charts.plan_chart(plan)}<figcaption>"
+        "The fit from its first iteration to its last: "
         "noise of the guide, of 255, with its timestep.</figcaption></figure>"
         f'<figure><img class="gd-strip" src="{_strip(plan)}" alt="Guides of an example picture, '
         'from the most to the least noisy"><figcaption>Some of the guides of an example picture, '
@@ -129,10 +138,11 @@ def _table(plan: Plan) -> str:
     )
     rows = "".join(
         f"<tr><td>{number}</td><td>{stage.t}</td><td>{(stage.sigma or 0) * 255:.2f}</td>"
-        f"<td>{stage.steps}</td><td>{first if stage.steps else '–'}</td></tr>"
+        f"<td>{stage.steps}</td><td>{first if stage.steps else NONE}</td></tr>"
         for number, (stage, first) in enumerate(zip(plan, plan.boundaries, strict=True), start=1)
     )
     return (
         '<div class="gd-scroll" tabindex="0" role="region" aria-label="Table of the guides">'
-        f'<table class="gd-table"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
+        f'<table class="gd-table"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'
+        "</div>"
     )

@@ -14,7 +14,7 @@ from guided_dip.web.models import ENDED
 from guided_dip.web.page import examples, form, show
 from guided_dip.web.page.context import Context, ToldError, alert
 from guided_dip.web.page.examples import Example
-from guided_dip.web.page.parts import Buttons, Drop, Paint
+from guided_dip.web.page.parts import buttons, drop, paint, plain
 from guided_dip.web.page.presets import BY_TITLE
 
 TASKS = [
@@ -60,14 +60,13 @@ def build(context: Context) -> Shown:
     """Build the tab."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=300, elem_classes="gd-panel"):
-            gr.HTML("<h2>What to restore</h2>", apply_default_css=False, js_on_load=None)
+            plain("<h2>What to restore</h2>")
             fields, button, told, chosen = _inputs(context)
         with gr.Column(scale=6, min_width=300, elem_classes="gd-panel"):
             with gr.Row(elem_classes="gd-ends"):
                 stop = gr.Button(STOP, visible=False, elem_id="gd-stop")
                 cancel = gr.Button(CANCEL, visible=False, elem_id="gd-cancel")
-            view = gr.HTML(show.empty(), elem_id="gd-view", apply_default_css=False,
-                           js_on_load=None)  # fmt: skip
+            view = plain(show.empty(), elem_id="gd-view")  # fmt: skip
     job = gr.Textbox(visible=False)
     shown = Shown(job, view, stop, cancel)
     _start(context, fields, button, told, shown)
@@ -81,7 +80,7 @@ def build(context: Context) -> Shown:
     return shown
 
 
-def follow_address(page: gr.Blocks, context: Context, shown: Shown) -> None:
+def follow_address(page: gr.Blocks, shown: Shown) -> None:
     """Show the job that the page's address names, so that a reload finds it again."""
 
     def named(request: gr.Request) -> str:
@@ -91,16 +90,17 @@ def follow_address(page: gr.Blocks, context: Context, shown: Shown) -> None:
     page.load(named, None, [shown.job], show_progress="hidden", api_visibility="private")
 
 
-def _inputs(context: Context) -> tuple[Fields, gr.Button, gr.HTML, Buttons]:
+def _inputs(context: Context) -> tuple[Fields, gr.Button, gr.HTML, gr.HTML]:
     limit = context.jobs.limits.upload
     fields: Fields = {}
-    fields["image"] = Drop(
+    fields["image"] = drop(
         "Picture", hint="Drop it here, paste it, or press to choose: PNG, JPEG, TIFF, 8 or 16 bits",
         role="image", group="restore", limit=limit, elem_id="gd-image",
     )  # fmt: skip
-    chosen = Buttons(_examples(), elem_id="gd-examples")
+    chosen = buttons(_examples(), elem_id="gd-examples")
     preset = gr.Dropdown(
-        [NO_PRESET, *BY_TITLE], value=NO_PRESET, label="Preset", info="Settings for a kind of picture.",
+        [NO_PRESET, *BY_TITLE], value=NO_PRESET, label="Preset",
+        info="Settings for a kind of picture.",
         elem_id="gd-preset",
     )  # fmt: skip
     fields["task"] = gr.Dropdown(TASKS, value="denoise", label="Task", elem_id="gd-task")
@@ -110,13 +110,13 @@ def _inputs(context: Context) -> tuple[Fields, gr.Button, gr.HTML, Buttons]:
         "auto", label="Noise", info=_NOISE, max_lines=1, elem_id="gd-noise-field"
     )
     groups = _of_tasks(fields, limit)
-    fields["clean"] = Drop(
+    fields["clean"] = drop(
         "Clean picture (optional)", hint="To score with; never seen by the restoration",
         role="clean", group="restore", limit=limit, elem_classes="gd-slim", elem_id="gd-clean",
     )  # fmt: skip
     with gr.Accordion("Advanced", open=False, elem_id="gd-advanced"):
         _advanced(fields)
-    told = gr.HTML(alert(""), elem_id="gd-told", apply_default_css=False, js_on_load=None)
+    told = plain(alert(""), elem_id="gd-told")
     button = gr.Button("Restore", variant="primary", elem_id="gd-start")
     _show_groups(fields, groups)
     _use_preset(fields, preset)
@@ -127,8 +127,8 @@ def _of_tasks(fields: Fields, limit: int) -> dict[str, gr.Group]:
     """Build the fields that belong to one task; they are shown with it only."""
     groups = {}
     with gr.Group(visible=False) as groups["inpaint"]:
-        fields["drawn"] = Paint("restore", elem_id="gd-paint")
-        fields["mask"] = Drop(
+        fields["drawn"] = paint("restore", elem_id="gd-paint")
+        fields["mask"] = drop(
             "Mask (instead of drawing)", hint="A picture of the same size, white where pixels are "
             "to be filled in", role="mask", group="restore", limit=limit, elem_classes="gd-slim",
             elem_id="gd-mask",
@@ -141,12 +141,12 @@ def _of_tasks(fields: Fields, limit: int) -> dict[str, gr.Group]:
             "gaussian:1.5", label="Blur", max_lines=1,
             info="gaussian:1.5 (pixels), or motion:9,30 (length, and degrees counter-clockwise)",
         )  # fmt: skip
-        fields["kernel_file"] = Drop(
+        fields["kernel_file"] = drop(
             "Or a picture of the blur", hint="Instead of its description", role="kernel",
             group="restore", limit=limit, elem_classes="gd-slim",
         )  # fmt: skip
     with gr.Group(visible=False) as groups["degain"]:
-        fields["gain"] = Drop(
+        fields["gain"] = drop(
             "Gain", hint="What each pixel was multiplied by, white is 1", role="gain",
             group="restore", limit=limit, elem_classes="gd-slim",
         )  # fmt: skip
@@ -154,12 +154,16 @@ def _of_tasks(fields: Fields, limit: int) -> dict[str, gr.Group]:
 
 
 def _advanced(fields: Fields) -> None:
-    fields["seed"] = gr.Textbox("", label="Seed", max_lines=1, info="Of every random draw; empty: 0.")
+    fields["seed"] = gr.Textbox(
+        "", label="Seed", max_lines=1, info="Of every random draw; empty: 0."
+    )
     fields["strength"] = gr.Slider(
         0, 1, value=1, step=0.05, label="Strength", info="Share of the restoration; the rest is "
         "the picture as it was.",
     )  # fmt: skip
-    fields["page"] = gr.Textbox("", label="Page", max_lines=1, info="Only this one of a TIFF, from 0.")
+    fields["page"] = gr.Textbox(
+        "", label="Page", max_lines=1, info="Only this one of a TIFF, from 0."
+    )
     fields["joint"] = gr.Checkbox(False, label="One network for all pages of a TIFF")
     fields["region"] = gr.Textbox("", label="Region", max_lines=1,
         info="X,Y,WIDTH,HEIGHT in pixels; the rest stays as it is.")  # fmt: skip
@@ -244,7 +248,7 @@ def _start(
     )  # fmt: skip
 
 
-def _take_example(context: Context, fields: Fields, told: gr.HTML, chosen: Buttons) -> None:
+def _take_example(context: Context, fields: Fields, told: gr.HTML, chosen: gr.HTML) -> None:
     def take(event: gr.EventData, request: gr.Request) -> list[Any]:
         example = examples.find(str(event._data.get("of", "")))
         if example is None:
@@ -264,8 +268,11 @@ def _take_example(context: Context, fields: Fields, told: gr.HTML, chosen: Butto
 def keep_example(context: Context, example: Example, owner: str) -> list[dict[str, Any] | None]:
     """Give a user the noisy picture of an example, the clean one, and its mask if it has one."""
     made = example.make()
-    files = (made.noisy, made.shape, ""), (made.clean, made.shape, "-clean"), \
-        (made.mask, made.shape[:2], "-mask")
+    files = (
+        (made.noisy, made.shape, ""),
+        (made.clean, made.shape, "-clean"),
+        (made.mask, made.shape[:2], "-mask"),
+    )
     return [
         None
         if data is None

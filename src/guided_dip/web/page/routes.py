@@ -38,7 +38,10 @@ _DEEPEST = 20
 _OPEN = (
     ("GET", re.compile(r"/|/config/?|/theme\.css|/favicon\.ico|/robots\.txt|/manifest\.json")),
     ("GET", re.compile(r"/(assets|static|svelte)/[\w./-]+")),
-    ("GET", re.compile(r"/gradio_api/(startup-events|queue/data|queue/status|info|app_id|theme\.css)")),
+    (
+        "GET",
+        re.compile(r"/gradio_api/(startup-events|queue/data|queue/status|info|app_id|theme\.css)"),
+    ),
     ("GET", re.compile(r"/gradio_api/heartbeat/\w+")),
     ("POST", re.compile(r"/gradio_api/(queue/join|cancel)/?")),
 )

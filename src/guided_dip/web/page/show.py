@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from guided_dip.web.models import ENDED, Curve, JobOutcome, JobState, View
 from guided_dip.web.page import charts
 
+NONE = "\N{EN DASH}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 _LEGENDS: dict[View, str] = {
     "residual": "Residual: what was taken away, mid-grey where nothing was. Only noise should be "
@@ -109,10 +110,10 @@ def _progress(state: JobState) -> str:
     progress = state.progress
     left = "" if progress.seconds_left is None else f"about {spoken(progress.seconds_left)} left"
     facts = [
-        ("Guide", f"{progress.stage} of {progress.stages}" if progress.stages else "–"),
-        ("Step", f"{progress.step} of {progress.steps}" if progress.steps else "–"),
-        ("Time left", left.removeprefix("about ").removesuffix(" left") or "–"),
-        ("Loss", "–" if progress.loss is None else f"{progress.loss:.2g}"),
+        ("Guide", f"{progress.stage} of {progress.stages}" if progress.stages else NONE),
+        ("Step", f"{progress.step} of {progress.steps}" if progress.steps else NONE),
+        ("Time left", left.removeprefix("about ").removesuffix(" left") or NONE),
+        ("Loss", NONE if progress.loss is None else f"{progress.loss:.2g}"),
     ]
     if progress.psnr is not None:
         facts.append(("PSNR now (oracle)", f"{progress.psnr:.2f} dB"))
@@ -207,7 +208,8 @@ def _detail(state: JobState, outcome: JobOutcome) -> str:
     if "clean" in outcome.views:
         views.append(("clean", "Clean"))
     panes = "".join(
-        f'<figure><div class="gd-zoom"><img src="{_url(state, view)}" alt="{name}, in detail"></div>'
+        f'<figure><div class="gd-zoom"><img src="{_url(state, view)}" alt="{name}, in detail">'
+        "</div>"
         f"<figcaption>{name}</figcaption></figure>"
         for view, name in views
     )
@@ -252,7 +254,9 @@ def _commands(state: JobState) -> str:
     blocks = "".join(
         f'<div class="gd-code"><div><h3>{head}</h3>'
         f'<button type="button" class="gd-copy" aria-label="Copy: {head}">Copy</button></div>'
-        f'<pre tabindex="0" role="region" aria-label="{head}"><code>{html.escape(code)}</code></pre></div>'
+        f'<pre tabindex="0" role="region" aria-label="{head}">'
+        f"<code>{html.escape(code)}</code></pre>"
+        "</div>"
         for head, code in (("On the command line", state.command), ("In Python", state.python))
         if code
     )
