@@ -74,11 +74,11 @@ def by_command_line(page, served, place, *paths):
 
 
 def test_the_download_is_the_command_lines(open_page, served, tmp_path):
-    small_png(tmp_path / "picture.png")
+    small_png(tmp_path / "picture.png", side=24)
     page = open_page()
     seen = []
     page.on("request", lambda r: "/views/preview" in r.url and seen.append(r.url))
-    advanced(page, "steps=150\ncount=3\nrestarts=1")
+    advanced(page, "steps=60\ncount=3\nrestarts=1")
     page.get_by_label("Fast", exact=True).check()
     begin(page, tmp_path / "picture.png")
     wait_done(page)
@@ -89,7 +89,7 @@ def test_the_download_is_the_command_lines(open_page, served, tmp_path):
     expect(page.locator("#gd-view .gd-noise")).to_contain_text("Noise:")
     for image in page.locator("#gd-view img").all():
         image.scroll_into_view_if_needed()
-        assert image.evaluate("e => e.decode().then(() => e.naturalWidth)") == 40
+        assert image.evaluate("e => e.decode().then(() => e.naturalWidth)") == 24
 
 
 def test_16_bits_of_tiff_come_back(open_page, served, tmp_path):
@@ -109,13 +109,13 @@ def test_16_bits_of_tiff_come_back(open_page, served, tmp_path):
 
 
 def test_what_is_drawn_over_is_filled_in(open_page, served, tmp_path):
-    rows, columns = np.mgrid[:48, :48]
-    pixels = np.stack([rows * 4, columns * 4, 0 * rows + 90], axis=2).astype(np.uint8)
+    rows, columns = np.mgrid[:32, :32]
+    pixels = np.stack([rows * 6, columns * 6, 0 * rows + 90], axis=2).astype(np.uint8)
     spoiled = pixels.copy()
-    spoiled[20:28, 8:40] = 255
+    spoiled[14:18, 6:26] = 255
     Image.fromarray(spoiled).save(tmp_path / "spoiled.png")
     page = open_page()
-    advanced(page, "steps=80\ncount=2")
+    advanced(page, "steps=40\ncount=2")
     page.get_by_label("Fast", exact=True).check()
     page.get_by_role("button", name="Advanced").click()
     give(page, tmp_path / "spoiled.png")
@@ -124,7 +124,7 @@ def test_what_is_drawn_over_is_filled_in(open_page, served, tmp_path):
     page.locator("#gd-noise-field").locator("input, textarea").fill("none")
     canvas = page.locator("#gd-paint canvas")
     canvas.scroll_into_view_if_needed()
-    page.locator("#gd-paint .gd-size").fill("16")
+    page.locator("#gd-paint .gd-size").fill("12")
     box = canvas.bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.15, box["y"] + box["height"] / 2)
     page.mouse.down()
@@ -134,13 +134,13 @@ def test_what_is_drawn_over_is_filled_in(open_page, served, tmp_path):
     wait_done(page)
     (tmp_path / "filled.png").write_bytes(downloaded(page))
     filled = np.asarray(Image.open(tmp_path / "filled.png")).astype(float)
-    error = np.abs(filled - pixels)[20:28, 8:40].mean()
-    assert error < 0.4 * np.abs(spoiled.astype(float) - pixels)[20:28, 8:40].mean()
-    assert np.abs(filled - pixels)[:8].max() <= 1  # nothing else is touched
+    error = np.abs(filled - pixels)[14:18, 6:26].mean()
+    assert error < 0.4 * np.abs(spoiled.astype(float) - pixels)[14:18, 6:26].mean()
+    assert np.abs(filled - pixels)[:6].max() <= 1  # nothing else is touched
 
 
 def test_stop_keeps_what_there_is(open_page, served, tmp_path):
-    small_png(tmp_path / "long.png", side=64)
+    small_png(tmp_path / "long.png", side=32)
     page = open_page()
     advanced(page, "steps=50000\nrestarts=1")
     page.get_by_label("Fast", exact=True).check()
@@ -153,7 +153,7 @@ def test_stop_keeps_what_there_is(open_page, served, tmp_path):
 
 
 def test_cancel_ends_the_process_within_two_seconds(open_page, served, tmp_path):
-    small_png(tmp_path / "long.png", side=64)
+    small_png(tmp_path / "long.png", side=32)
     page = open_page()
     advanced(page, "steps=50000\nrestarts=1")
     page.get_by_label("Fast", exact=True).check()
