@@ -131,7 +131,7 @@ def picture(page, name, **given):
     if SCREENSHOTS:
         page.wait_for_timeout(700)
         shot = page.screenshot(**given)
-        image = Image.open(io.BytesIO(shot)).convert("RGB").quantize(255, dither=Image.Dither.NONE)
+        image = Image.open(io.BytesIO(shot)).convert("RGB").quantize(200, dither=Image.Dither.NONE)
         image.save(Path(SCREENSHOTS) / f"web-{name}.png", optimize=True)
 
 
@@ -474,11 +474,12 @@ def test_screenshots(browser, tmp_path):
         page.get_by_label("Fast", exact=True).check()
         page.locator("#gd-start").click()
         page.wait_for_function("document.querySelector('.gd-bar-done')?.value > 0.45")
+        page.evaluate("scrollTo(0, 0)")
         picture(page, "running")
         page.wait_for_selector("#gd-view [data-status=done]")
         page.evaluate("scrollTo(0, 0)")
         page.wait_for_timeout(1000)
-        picture(page, "done", full_page=True)
+        picture(page, "done", clip={"x": 0, "y": 0, "width": 1280, "height": 1720}, full_page=True)
         page.get_by_role("tab", name="Plan").click()
         page.wait_for_timeout(1000)
         picture(page, "plan")

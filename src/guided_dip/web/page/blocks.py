@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import gradio as gr
@@ -19,7 +21,19 @@ _HEAD = (
     '<header class="gd-head"><h1>Guided-DIP</h1><p>Restores one degraded picture, from nothing but '
     "that picture.</p></header>"
 )
+PAGES = 256  # that are open at a time, about
 WAITING = 256  # events of all pages that may wait to be looked at
+
+
+async def _stay() -> AsyncIterator[None]:
+    """Keep a page's stream of answers open as long as the page is.
+
+    Gradio ends it when nothing is asked for, and loses what a page asks for at that very moment.
+    It also is by this stream that a page hears when the server has gone, and comes back.
+    """
+    while True:
+        await asyncio.sleep(3600)
+        yield
 
 
 def make_page(jobs: Jobs, uploads: Uploads, owner_of: Owner) -> gr.Blocks:
@@ -49,5 +63,10 @@ def make_page(jobs: Jobs, uploads: Uploads, owner_of: Owner) -> gr.Blocks:
             with gr.Tab("Help", id="help"):
                 about.build()
         restore.follow_address(page, shown)
+        page.load(
+            _stay, None, None,
+            show_progress="hidden", concurrency_limit=None, api_visibility="private",
+        )  # fmt: skip
+    page.max_threads = PAGES * 3  # of Gradio's queue: what is followed takes a place, no thread
     page.queue(max_size=WAITING, api_open=False, default_concurrency_limit=20)
     return page

@@ -41,6 +41,8 @@ def settings_of(form: Mapping[str, Any]) -> JobSettings:
     }
     if values.get("preset") is not None:
         values["effort"] = None  # the preset has its own
+    if values.get("strength") == 1:
+        values["strength"] = None  # which is what is usual
     given = {name: value for name, value in values.items() if value not in (None, "")}
     settings = _yaml(form.get("yaml") or "") | _lines(form.get("lines") or "")
     for name, value in settings.items():

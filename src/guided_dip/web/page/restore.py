@@ -23,6 +23,7 @@ TASKS = [
 ]  # fmt: skip
 EFFORTS = [("Fast", "fast"), ("Balanced", "balanced"), ("Best", "best")]
 NO_PRESET = "None"
+KEEP_PIXELS = ("inpaint", "super-resolve")  # where noise is none unless it is stated
 STOP, CANCEL = "Stop and keep this", "Cancel"
 _NOISE = (
     "auto finds it out. Or none, gaussian:25 (standard deviation, of 255), poisson:30 (photons at "
@@ -191,11 +192,19 @@ def _examples() -> str:
 
 
 def _show_groups(fields: Fields, groups: dict[str, gr.Group]) -> None:
-    def shown(task: str) -> list[dict[str, Any]]:
-        return [gr.update(visible=name == task) for name in groups]
+    def shown(task: str, noise: str) -> list[Any]:
+        usual = "none" if task in KEEP_PIXELS else "auto"
+        changed = usual if noise.strip() in ("auto", "none", "") else gr.skip()
+        return [changed, *(gr.update(visible=name == task) for name in groups)]
 
+    fields["task"].input(
+        shown, [fields["task"], fields["noise"]], [fields["noise"], *groups.values()],
+        show_progress="hidden", api_visibility="private",
+    )  # fmt: skip
+    # Also where an example or a preset has set it, and the noise with it.
     fields["task"].change(
-        shown, [fields["task"]], list(groups.values()),
+        lambda task: [gr.update(visible=name == task) for name in groups],
+        [fields["task"]], list(groups.values()),
         show_progress="hidden", api_visibility="private",
     )  # fmt: skip
 
@@ -209,7 +218,7 @@ def _use_preset(fields: Fields, preset: gr.Dropdown) -> None:
         if found is None:
             return [gr.update(info="Settings for a kind of picture."), *[gr.skip()] * len(usual)]
         values = usual | dict(found.values)
-        if values["task"] in ("inpaint", "super-resolve") and "noise" not in found.values:
+        if values["task"] in KEEP_PIXELS and "noise" not in found.values:
             values["noise"] = "none"
         return [gr.update(info=f"{found.about} It sets {found.sets}."), *values.values()]
 

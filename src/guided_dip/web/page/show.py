@@ -229,7 +229,10 @@ def _curves(state: JobState, curve: Curve) -> str:
     loss = charts.curve(
         curve.step, curve.loss, label="Loss", kind="gd-loss", last=steps, log=True
     )  # fmt: skip
-    figures = [f"<figure>{loss}<figcaption>Loss at each step</figcaption></figure>"]
+    figures = [
+        f"<figure>{loss}<figcaption>Loss at each step; it jumps where the guide "
+        "changes</figcaption></figure>"
+    ]
     if curve.psnr:
         psnr = charts.curve(curve.step, curve.psnr, label="PSNR in dB", kind="gd-psnr", last=steps)
         figures.append(
