@@ -299,6 +299,7 @@ REQUESTS = (
     Request("YAML objects", field_of("config", OBJECTS) + IMAGE + END, REFUSED),
     Request("YAML references", field_of("config", ALIASES) + IMAGE + END, REFUSED),
     Request("YAML nested", field_of("config", b"[" * 20_000) + IMAGE + END, REFUSED),
+    Request("YAML sequences", field_of("config", b"- " * 30_000) + IMAGE + END, REFUSED),
     Request("YAML large", field_of("config", b"a: b\n" * 100_000) + IMAGE + END, REFUSED),
     Request("too large", IMAGE + bytes(3 * 2**20), frozenset({413})),
 )  # fmt: skip

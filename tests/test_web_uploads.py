@@ -27,7 +27,7 @@ class Server:
     def __init__(self, folder: Path, *options: str) -> None:
         self.data = folder / "data"
         self.log = folder / "writes"
-        command = [sys.executable, str(HERE / "web_server.py"), str(self.data)]
+        command = [sys.executable, str(HERE / "web_fake_server.py"), str(self.data)]
         self.process = subprocess.Popen(
             [*command, "--watch", str(self.log), *options],
             stdout=subprocess.PIPE,

@@ -237,7 +237,8 @@ def keep_orders(manifest: Manifest, orders: Orders) -> str:
 
 
 def _plain(orders: Orders) -> list[tuple[str, Any]]:
-    return [(key, value) for key, value in vars(orders).items() if key != "config"]
+    # What is made besides decides nothing of what comes of a picture.
+    return [(key, value) for key, value in vars(orders).items() if key not in ("config", "beside")]
 
 
 def kept_orders(kept: Mapping[str, Any]) -> Orders:

@@ -28,7 +28,17 @@ class _Needs:
     bytes: int
 
 
-def _carry_out(group: _Group, link: Link) -> None:
+@dataclass(frozen=True)
+class _Warm:
+    """Has a process load what it will need."""
+
+
+def _carry_out(group: _Group | _Warm, link: Link) -> None:
+    if isinstance(group, _Warm):
+        import guided_dip.jobs.carry_out
+        import guided_dip.restoration  # noqa: F401
+
+        return
     carry_out(group.items, group.orders, link.tell, lambda needed: link.ask(_Needs(needed)))
 
 
@@ -49,6 +59,8 @@ class LocalExecutor:
         Bytes that all processes may take; None for any number.
     bell
         Ends a wait early.
+    warm
+        Have processes that wait load the libraries before they are given something.
     """
 
     def __init__(
@@ -57,9 +69,11 @@ class LocalExecutor:
         devices: Sequence[str | None],
         memory: int | None,
         bell: Bell | None = None,
+        *,
+        warm: bool = False,
     ) -> None:
         self._orders = orders
-        self._memory, self._processes = memory, len(devices)
+        self._memory, self._processes, self._warm = memory, len(devices), warm
         self._pool = Pool(_carry_out, devices, bell) if bell else Pool(_carry_out, devices)
         self._left: dict[Worker, set[str]] = {}
         self._cut: set[str] = set()
@@ -82,6 +96,10 @@ class LocalExecutor:
 
     def wait(self, seconds: float) -> list[Event]:
         """Return what has been said; as `Executor.wait`."""
+        if self._warm:
+            for worker in self._pool.idle:
+                if worker.pid is None:
+                    worker.give(_Warm())
         events = [Event("cut", name) for name in sorted(self._cut)]
         self._cut.clear()
         events += [

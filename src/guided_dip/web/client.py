@@ -220,12 +220,18 @@ class Job:
         ClientError
             If the server goes away; `wait` goes on then.
         """
+        return (state for state in self._heard() if state is not None)
+
+    def _heard(self) -> Iterator[JobState | None]:
+        """Yield changes, and None for each sign of life between them."""
         params = {"after": self.state.version}
         with self._client._streamed(self._path("/events"), params=params) as response:
             for line in response.iter_lines():
                 if line.startswith("data:"):
                     self.state = JobState.model_validate_json(line[5:])
                     yield self.state
+                elif line.startswith(":"):
+                    yield None
 
     def wait(
         self,
@@ -239,9 +245,9 @@ class Job:
         Parameters
         ----------
         on_progress
-            Called with each state of the job.
+            Called with each state of the job, what it is now first.
         timeout
-            Seconds to wait; None for as long as it takes.
+            Seconds to wait, to about fifteen; None for as long as it takes.
         patience
             Seconds that the server may be away.
 
@@ -252,11 +258,13 @@ class Job:
             over.
         """
         began = heard = time.monotonic()
+        if on_progress is not None:
+            on_progress(self.state)
         while self.state.status not in ENDED:
             try:
-                for state in self.events():
+                for state in self._heard():
                     heard = time.monotonic()
-                    if on_progress is not None:
+                    if on_progress is not None and state is not None:
                         on_progress(state)
                     _check_time(began, timeout)
                 self.refresh()  # a stream may end before the job does: the server is leaving

@@ -41,10 +41,13 @@ class Crew:
         One for each process; None where the settings leave it open.
     memory
         Bytes that all may take; None for any number.
+    warm
+        Processes load the libraries before there is a job.
     """
 
     devices: tuple[str | None, ...]
     memory: int | None
+    warm: bool = False
 
 
 class Engine:
@@ -84,6 +87,7 @@ class Engine:
         self._begun = threading.Event()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._main, name="guided-dip jobs", daemon=True)
+        self._since = 0.0
         self.stuck = ""
 
     def start(self) -> None:
@@ -156,7 +160,7 @@ class Engine:
         from guided_dip.config import make_config
 
         crew, nobodys = self._crew, Orders(make_config({}))  # each job has its own
-        executor = LocalExecutor(nobodys, crew.devices, crew.memory, self._bell)
+        executor = LocalExecutor(nobodys, crew.devices, crew.memory, self._bell, warm=crew.warm)
         coordinator = Coordinator(
             manifest,
             None,
@@ -175,10 +179,9 @@ class Engine:
         )
         for name, reason in list(self._ends.items()):
             coordinator.end(name, reason)
-        self._coordinator = coordinator
+        self._coordinator, self._since = coordinator, time.monotonic()
         try:
-            ending = coordinator.run(self._asked)
-            self.stuck = ending.stuck
+            self.stuck = coordinator.run(self._asked).stuck
         except RunError as error:
             self.stuck = reason_of(error)
         finally:
@@ -196,12 +199,15 @@ class Engine:
                 return
 
     def _progressed(self, _: Progress) -> None:
-        self.stuck = ""
+        if self.stuck and time.monotonic() > self._since + AGAIN:
+            self.stuck = ""  # nothing has gone wrong for a while, if only as there was nothing
         self._tick()
 
     def _told(self, event: Event, manifest: Manifest) -> None:
         if event.kind in ("gone", "failed", "done"):
             self._ends.pop(event.name, None)
+        if event.kind in ("begun", "step", "done"):  # its worker can write
+            self.stuck = ""
         ambiguous = event.kind in ("lost", "cut", "stuck")
         self._heard(event, manifest.entry(event.name) if ambiguous else None)
 

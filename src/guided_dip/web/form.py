@@ -19,6 +19,7 @@ TEXTS = tuple(JobSettings.model_fields)
 FIELDS = tuple(dict.fromkeys((*ROLES, CONFIG, *TEXTS)))
 CONFIG_BYTES = FIELD_BYTES = 64 * 2**10  # of a config file, and of the settings; of a word:
 WORD_BYTES = 1000
+BRACKETS = 100  # in a config file, whose settings have none
 
 
 def settings_of(fields: Mapping[str, str], config: bytes | None = None) -> JobSettings:
@@ -76,6 +77,8 @@ def _of_yaml(data: bytes) -> dict[str, Any]:
 
     try:
         text = data.decode("utf-8-sig")
+        if text.count("[") + text.count("{") > BRACKETS:  # reading takes the square of their number
+            raise InputError("config: has lists in lists; try lines such as 'steps: 500'")
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
             raise InputError("config: has references (*name); try writing the values out")
         found = yaml.safe_load(text)

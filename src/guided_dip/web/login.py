@@ -162,7 +162,11 @@ async def _token(receive: Receive) -> str:
 
 
 def _cookie(scope: Scope, value: str, *, sessions_seconds: float) -> str:
-    secure = "; Secure" if scope.get("scheme") == "https" else ""
+    from guided_dip.web.guard import headers_of
+
+    # Whoever makes this header up gets a cookie that is more careful.
+    proxied = headers_of(scope).get("x-forwarded-proto") == "https"
+    secure = "; Secure" if proxied or scope.get("scheme") == "https" else ""
     age = f"; Max-Age={int(sessions_seconds)}"
     return f"{COOKIE}={value}; Path=/; HttpOnly; SameSite=Strict{age}{secure}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -47,6 +48,8 @@ class JobManager:
         Bytes that all of them may take; None for half of the machine's.
     figures
         Draw the figures of each run's folder.
+    warm
+        Have processes load the libraries before there is a job, which then begins at once.
 
     Raises
     ------
@@ -62,6 +65,7 @@ class JobManager:
         workers: int | None = None,
         memory: int | None = None,
         figures: bool = True,
+        warm: bool = False,
     ) -> None:
         self._limits = limits or Limits()
         self._data = Data(absolute(folder))
@@ -73,7 +77,7 @@ class JobManager:
         )
         self._engine = Engine(
             self._data,
-            crew,
+            replace(crew, warm=warm),
             recover=self._store.recover,
             completed=self._course.completed,
             heard=self._course.heard,

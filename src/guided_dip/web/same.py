@@ -56,35 +56,48 @@ def python_of(record: Record) -> str:
     record
         The job's.
     """
-    settings, files = record.settings, record.files
-    image, output = files["image"].name, record.file_name
-    tall = settings.joint
-    each = record.pages > 1 and settings.page is None and not tall
-    jpeg = _task(record) == "dejpeg"
-    lines = ["from dataclasses import replace", ""]
-    lines += ["import guided_dip"]
-    names = ["read", "write"] if not each and not tall else ["read", "write_stack"]
-    names += ["to_float"] * bool({"mask", "kernel", "gain"} & set(files))
-    names += ["upright"] * jpeg
-    lines += [f"from guided_dip.images import {', '.join(sorted(names))}"]
-    lines += ["from guided_dip.jpeg import read_tables", "from PIL import Image"] * jpeg
-    lines += ["", *_beside(record)]
     keywords = _keywords(record)
-    if tall:
+    lines = [*_imports(record), "", *_beside(record)]
+    if record.settings.joint:
         return "\n".join([*lines, *_of_stack(record, keywords)]) + "\n"
-    page = "page" if each else repr(settings.page)
-    given = f"{image!r}" + f", page={page}" * (page != "None")
-    given += ", nan_as_missing=True" * bool(settings.settings.get("nan_as_missing"))
-    given += ", turned=False" * jpeg
-    body = [f"picture = read({given})", *_restored(record, keywords, "page" if each else None)]
-    if each:
-        lines += ["pages = []", f"for page in range({record.pages}):"]
-        lines += [f"    {line}" for line in body]
-        lines += [f"    pages.append({_whole(record)})"]
-        lines += [f"write_stack({output!r}, pages, like={image!r})"]
-    else:
-        lines += [*body, f"write({output!r}, {_whole(record)})"]
+    output, whole = record.file_name, _whole(record)
+    body = [f"picture = {_read(record)}", *_restored(record, keywords)]
+    if not _one_by_one(record):
+        return "\n".join([*lines, *body, f"write({output!r}, {whole})"]) + "\n"
+    lines += ["pages = []", f"for page in range({record.pages}):"]
+    lines += [f"    {line}" for line in [*body, f"pages.append({whole})"]]
+    lines += [f"write_stack({output!r}, pages, like={record.files['image'].name!r})"]
     return "\n".join(lines) + "\n"
+
+
+def _one_by_one(record: Record) -> bool:
+    """Whether it is a stack whose pages are restored by themselves."""
+    settings = record.settings
+    return record.pages > 1 and settings.page is None and not settings.joint
+
+
+def _imports(record: Record) -> list[str]:
+    """Return lines that import what the others use."""
+    jpeg = _task(record) == "dejpeg"
+    stack = record.settings.joint or _one_by_one(record)
+    names = ["read", "write_stack" if stack else "write"]
+    names += ["to_float"] * bool({"mask", "kernel", "gain"} & set(record.files))
+    names += ["upright"] * jpeg
+    lines = ["from dataclasses import replace", ""]
+    lines += ["import numpy as np"] * record.settings.joint + ["from PIL import Image"] * jpeg
+    lines += [""] * (len(lines) > 2) + ["import guided_dip"]
+    lines += [f"from guided_dip.images import {', '.join(sorted(names))}"]
+    return lines + ["from guided_dip.jpeg import read_tables"] * jpeg
+
+
+def _read(record: Record) -> str:
+    """Return the call that reads the picture, or the page that is at hand."""
+    settings = record.settings
+    page = "page" if _one_by_one(record) else repr(settings.page)
+    given = repr(record.files["image"].name) + f", page={page}" * (page != "None")
+    given += ", nan_as_missing=True" * bool(settings.settings.get("nan_as_missing"))
+    given += ", turned=False" * (_task(record) == "dejpeg")
+    return f"read({given})"
 
 
 def _task(record: Record) -> str | None:
@@ -110,7 +123,7 @@ def _keywords(record: Record) -> dict[str, str]:
         words["kernel"] = repr(settings.kernel)
     words |= {role: role for role in ("mask", "kernel", "gain") if role in files}
     if task == "dejpeg":
-        words["tables"] = f"read_tables(Image.open({files['image'].name!r}))"
+        words["tables"] = "tables"
     if settings.time_budget is not None:
         words["time_budget"] = repr(settings.time_budget)
     words |= {name: repr(value) for name, value in settings.settings.items()}
@@ -120,6 +133,9 @@ def _keywords(record: Record) -> dict[str, str]:
 def _beside(record: Record) -> list[str]:
     """Return lines that read what is known besides the picture."""
     lines = []
+    if _task(record) == "dejpeg":
+        lines.append(f"with Image.open({record.files['image'].name!r}) as file:")
+        lines.append("    tables = read_tables(file)")
     for role in ("mask", "kernel", "gain"):
         if role not in record.files:
             continue
@@ -133,9 +149,8 @@ def _beside(record: Record) -> list[str]:
     return lines
 
 
-def _restored(record: Record, keywords: dict[str, str], page: str | None) -> list[str]:
+def _restored(record: Record, keywords: dict[str, str]) -> list[str]:
     """Return lines that restore ``picture`` to ``pixels``."""
-    del page
     region = _region(record.settings)
     pixels = f"picture.pixels[{region}]" if region else "picture.pixels"
     words = dict(keywords)
@@ -164,8 +179,6 @@ def _of_stack(record: Record, keywords: dict[str, str]) -> list[str]:
     image, output = record.files["image"].name, record.file_name
     words = {name: word for name, word in keywords.items() if name != "task"}
     return [
-        "import numpy as np",
-        "",
         f"pages = [read({image!r}, page=page) for page in range({record.pages})]",
         "stack = np.stack([page.pixels for page in pages])",
         f"result = guided_dip.restore_stack(stack, {_written(words)})",

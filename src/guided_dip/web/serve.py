@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Protocol, Self
 
 import h11
@@ -81,7 +82,12 @@ class Manager(Jobs, Protocol):
     def __enter__(self) -> Self:
         """Begin to work at jobs."""
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         """End that; what is not done is gone on with the next time."""
 
 
@@ -107,22 +113,19 @@ def serve(
         If the options go together badly, the port is taken, or another server has the folder.
     """
     access = access_of(options)
-    with bound(options.host, options.port) as listening:
-        try:
-            options.data.mkdir(mode=0o700, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"{options.data}: cannot be made ({error.strerror}); try --data DIR"
-            ) from None
-        with (manager or _manager)(options) as jobs, Checker(options.limits) as checker:
-            app = make_app(
-                jobs,
-                access=access,
-                spool=Spool(options.data / FOLDER, checker),
-                page=_page(jobs, checker, options.data) if options.page else None,
-                healthy=lambda: jobs.is_healthy,
-            )
-            run(app, listening, begun)
+    with (
+        bound(options.host, options.port) as listening,
+        (manager or _manager)(options) as jobs,
+        Checker(options.limits) as checker,
+    ):
+        app = make_app(
+            jobs,
+            access=access,
+            spool=Spool(options.data / FOLDER, checker),
+            page=_page(jobs, checker, options.data) if options.page else None,
+            healthy=lambda: jobs.is_healthy,
+        )
+        server_of(app, listening, begun).run([listening])
 
 
 def _manager(options: Options) -> Manager:
@@ -131,8 +134,10 @@ def _manager(options: Options) -> Manager:
     return JobManager(options.data, options.limits, workers=options.workers, memory=options.memory)
 
 
-def run(app: Any, listening: socket.socket, begun: Callable[[str], None]) -> None:
-    """Have an application answer on a socket, until a signal.
+def server_of(
+    app: FastAPI, listening: socket.socket, begun: Callable[[str], None]
+) -> uvicorn.Server:
+    """Return what has an application answer on a socket: its ``run`` ends with a signal.
 
     Parameters
     ----------
@@ -158,7 +163,7 @@ def run(app: Any, listening: socket.socket, begun: Callable[[str], None]) -> Non
         timeout_graceful_shutdown=LEAVING,
         h11_max_incomplete_event_size=HEAD_BYTES,
     )
-    _Server(config, lambda: begun(address_of(listening)), app.state.streams.close).run([listening])
+    return _Server(config, lambda: begun(address_of(listening)), app.state.streams.close)
 
 
 def access_of(options: Options) -> Access:

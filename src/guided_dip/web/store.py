@@ -89,6 +89,7 @@ class Store:
         record, folder = live.record, self.data.job(live.id)
         entry = manifest.entry(record.image)
         if live.status == "done" and not (folder.path / record.result).is_file():
+            live.status = "queued"  # what has ended does not end again
             self.end(live, "failed", "its files are gone from the server: try it again")
         elif live.status in ENDED:
             if entry is not None and entry.state in ("queued", "running"):
