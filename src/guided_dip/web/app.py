@@ -28,7 +28,8 @@ from guided_dip.web.streams import HEARTBEAT, Streams
 _log = logging.getLogger(__name__)
 
 DESCRIPTION = "/v1/openapi.json"
-UPLOADS = frozenset({"/v1/jobs", "/page/uploads"})
+# The last because a mask that was drawn is told to Gradio.
+UPLOADS = frozenset({"/v1/jobs", "/page/uploads", "/gradio_api/queue/join"})
 _KNOWN = (ProblemError, InputError, RunError, UnknownJobError, NotReadyError, QueueFullError)
 Page = Callable[[FastAPI], None]
 
