@@ -131,7 +131,9 @@ def serve(
 def _manager(options: Options) -> Manager:
     from guided_dip.web.manager import JobManager
 
-    return JobManager(options.data, options.limits, workers=options.workers, memory=options.memory)
+    return JobManager(
+        options.data, options.limits, workers=options.workers, memory=options.memory, warm=True
+    )
 
 
 def server_of(
