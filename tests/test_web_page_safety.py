@@ -203,6 +203,8 @@ def test_uploads_are_kept_for_a_while(tmp_path):
         ({"task": "super-resolve", "scale": 4.0}, {"task": "super-resolve", "scale": 4}),
         ({"seed": " 7 ", "time_budget": "2.5"}, {"seed": 7, "time_budget": 2.5}),
         ({"effort": "fast", "preset": "report"}, {"preset": "report"}),
+        ({"effort": "fast", "preset": ""}, {"effort": "fast"}),  # as an untouched field says it
+        ({"effort": "best", "preset": None}, {"effort": "best"}),
         (
             {"lines": "count=8\nschedule = linear\n"},
             {"settings": {"count": 8, "schedule": "linear"}},

@@ -39,7 +39,7 @@ def settings_of(form: Mapping[str, Any]) -> JobSettings:
         for name in JobSettings.model_fields
         if name != "settings" and OF_TASK.get(name, task) == task
     }
-    if values.get("preset") is not None:
+    if values.get("preset"):
         values["effort"] = None  # the preset has its own
     if values.get("strength") == 1:
         values["strength"] = None  # which is what is usual
