@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import sys
 import time
 
 import pytest
@@ -33,8 +34,19 @@ ALICE, BOB = "a" * 20, "b" * 20
 TYPE = {"Content-Type": "application/octet-stream"}
 
 
+REACHED: list[str] = []  # hosts that this process has looked up or connected to
+
+
+def note_hosts(event, args):
+    if event == "socket.getaddrinfo":
+        REACHED.append(str(args[0]))
+    elif event == "socket.connect" and isinstance(args[1], tuple):
+        REACHED.append(str(args[1][0]))
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
+    sys.addaudithook(note_hosts)
     folder = tmp_path_factory.mktemp("safety")
     jobs = RunningJobs(folder, Limits(upload=2**20, pixels=2**18), pace=0.05)
     with serving(jobs, folder, Access(owners=frozenset({digest(ALICE), digest(BOB)}))) as it:
@@ -162,6 +174,11 @@ def test_the_page_names_no_other_place(client):
     assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
     for name in ("page.js", "page.css"):
         assert "http" not in client.get(f"/page/static/{name}").text
+
+
+def test_the_server_reaches_for_nothing(client):
+    assert client.get("/").status_code == 200
+    assert set(REACHED) <= {"127.0.0.1", "localhost", "None"}
 
 
 class Looked:
