@@ -244,10 +244,10 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     [
         ({"lines": "count"}, "no '='"),
         ({"lines": "count=[1"}, "is no value"),
-        ({"yaml": "- a"}, "setting: value"),
+        ({"yaml": "- a"}, "no list of names"),
         ({"yaml": "a: [1"}, "no YAML"),
         ({"yaml": "x" * 2**17}, "64 KiB"),
-        ({"yaml": BOMB}, "not a list"),
+        ({"yaml": BOMB}, "lists in lists|references|no YAML"),
         ({"yaml": "!!python/object/apply:os.system [true]"}, "no YAML"),
         ({"seed": "-1"}, "seed cannot be '-1'"),
         ({"noise": "x" * 999}, "noise cannot be"),
