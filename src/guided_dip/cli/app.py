@@ -25,6 +25,7 @@ from guided_dip.cli.info import info
 from guided_dip.cli.plan import plan
 from guided_dip.cli.reproduce import reproduce
 from guided_dip.cli.restore import restore
+from guided_dip.cli.web import web
 from guided_dip.errors import (
     NOT_ENOUGH_MEMORY,
     InputError,
@@ -37,7 +38,7 @@ NAME = "guided-dip"
 TERMINATED = 128 + signal.SIGTERM
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
-for command in (restore, plan, diffuse, reproduce, ablate, benchmark, bench_engine, info):
+for command in (restore, web, plan, diffuse, reproduce, ablate, benchmark, bench_engine, info):
     app.command()(command)
 app.add_typer(batch, name="batch", help="Restore many pictures, and skip what is done.")
 
