@@ -200,6 +200,10 @@ class Restoration:
         resume
             Where an earlier run of the same restoration had got to.
 
+        Returns
+        -------
+        Result
+
         Raises
         ------
         RunError
@@ -245,6 +249,13 @@ class Restoration:
     def take(self, course: Course, step: Step) -> bool:
         """Note a step, and look at the estimate now and then.
 
+        Parameters
+        ----------
+        course
+            Of the fit.
+        step
+            What the loop yielded.
+
         Returns
         -------
         bool
@@ -260,7 +271,13 @@ class Restoration:
         return True
 
     def finish(self, course: Course) -> Result | None:
-        """Return the result of a fit that is done; None if it is no picture, as it diverged."""
+        """Return the result of a fit that is done; None if it is no picture, as it diverged.
+
+        Parameters
+        ----------
+        course
+            Of the fit.
+        """
         pixels, spread = self._final(course)
         if not np.isfinite(pixels).all():
             return None
