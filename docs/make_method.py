@@ -65,7 +65,7 @@ def courses(dip: Result, ours: Result, before: float) -> None:
     axes.annotate(
         f"DIP's best, {peak:.1f} dB:\nnobody sees it without\nthe clean picture",
         (at, peak),
-        (at + 9, peak - 6.5),
+        (at + 9, peak - 5.4),
         fontsize=8,
         arrowprops={"arrowstyle": "->", "lw": 0.8},
     )

@@ -96,6 +96,19 @@ def one_by_one(
         at += len(names) * (1 + len(text))
 
 
+def with_errors(
+    app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
+) -> None:
+    """Name errors in full, as two rooms may have one of the same name."""
+    del app, what, name, options
+    known = vars(inspect.getmodule(inspect.unwrap(obj)) or sys) if callable(obj) else {}
+    start = lines.index("Raises") + 2 if "Raises" in lines else len(lines)
+    for at in range(start, len(lines)):
+        kind = known.get(lines[at].strip())
+        if inspect.isclass(kind) and kind.__module__.startswith("guided_dip"):
+            lines[at] = lines[at].replace(kind.__name__, f"~{kind.__module__}.{kind.__name__}")
+
+
 def write(app: Sphinx) -> None:
     """Write the pages; one that is as it was keeps its time, so that it is not read again."""
     for room in rooms():
@@ -116,4 +129,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("builder-inited", write)
     # Before napoleon reads it.
     app.connect("autodoc-process-docstring", one_by_one, priority=400)
+    app.connect("autodoc-process-docstring", with_errors, priority=400)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
