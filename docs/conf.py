@@ -33,12 +33,13 @@ suppress_warnings = ["myst.strikethrough", "config.cache"]
 # Docstrings are numpydoc's, and types stand in the signatures only.
 napoleon_google_docstring = False
 napoleon_use_ivar = True
-napoleon_use_rtype = False
+napoleon_use_rtype = True
 napoleon_preprocess_types = False
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
 autodoc_member_order = "bysource"
-autodoc_class_signature = "separated"
+autodoc_typehints_format = "short"
+python_maximum_signature_line_length = 88
 autodoc_preserve_defaults = True
 autodoc_default_options = {"exclude-members": "model_config, model_fields, __new__"}
 default_role = "py:obj"
@@ -62,6 +63,7 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "download_all_examples": False,
     "show_signature": False,
+    "write_computation_times": False,
     "within_subsection_order": "FileNameSortKey",
     "min_reported_time": 1e9,
 }

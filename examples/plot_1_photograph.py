@@ -29,9 +29,8 @@ print(f"noisy    {psnr(noisy, clean, data_range=255):.2f} dB")
 print(f"restored {psnr(result.image, clean, data_range=255):.2f} dB, {result.image.dtype}")
 
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.3), layout="constrained")
-for ax, title, pixels in zip(
-    axes, ("noisy", "restored", "the clean picture"), (noisy, result.image, clean), strict=True
-):
+shown = {"noisy": noisy, "restored": result.image, "the clean picture": clean}
+for ax, (title, pixels) in zip(axes, shown.items(), strict=True):
     ax.imshow(pixels, interpolation="nearest")
     ax.set_title(title)
     ax.axis("off")

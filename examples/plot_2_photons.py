@@ -27,9 +27,8 @@ print(f"noisy    {psnr(noisy, clean, data_range=1):.2f} dB")
 print(f"restored {psnr(result.image, clean, data_range=1):.2f} dB")
 
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.3), layout="constrained")
-for ax, title, pixels in zip(
-    axes, ("counts", "restored", "without noise"), (noisy, result.image, clean), strict=True
-):
+shown = {"counts": noisy, "restored": result.image, "without noise": clean}
+for ax, (title, pixels) in zip(axes, shown.items(), strict=True):
     ax.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     ax.set_title(title)
     ax.axis("off")

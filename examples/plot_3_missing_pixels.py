@@ -26,9 +26,8 @@ print(f"{missing.mean():.0%} of the pixels are missing")
 print(f"restored {psnr(result.image, clean, data_range=255):.2f} dB")
 
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.3), layout="constrained")
-for ax, title, pixels in zip(
-    axes, ("damaged", "filled in", "the original"), (damaged, result.image, clean), strict=True
-):
+shown = {"damaged": damaged, "filled in": result.image, "the original": clean}
+for ax, (title, pixels) in zip(axes, shown.items(), strict=True):
     ax.imshow(pixels, interpolation="nearest")
     ax.set_title(title)
     ax.axis("off")

@@ -36,9 +36,8 @@ result = restore(
 print(f"restored {psnr(result.image, clean, data_range=1):.2f} dB")
 
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.3), layout="constrained")
-for ax, title, pixels in zip(
-    axes, ("the measurement", "restored", "the original"), (y, result.image, clean), strict=True
-):
+shown = {"the measurement": y, "restored": result.image, "the original": clean}
+for ax, (title, pixels) in zip(axes, shown.items(), strict=True):
     ax.imshow(np.clip(pixels, 0, 1), interpolation="nearest")
     ax.set_title(title)
     ax.axis("off")

@@ -1,4 +1,7 @@
-"""A folder's README is the head of its pages: they follow it in the site's contents.
+"""What the site's contents are made of, but for what docs/index.md lists.
+
+A folder's README is the head of its pages: they follow it. Pages beside the index that it does not
+list come at the end, so that none is left out.
 
 On GitHub a list of contents would be shown as a block of code, so it is added when the site is
 built, in the order in which the README leads to them.
@@ -24,8 +27,16 @@ def read(app: Sphinx, docname: str, source: list[str]) -> None:
     """Add the contents."""
     page = Path(app.srcdir) / f"{docname}.md"
     if page.name == "README.md":
-        names = below(page, source[0])
-        source[0] += "\n```{toctree}\n:hidden:\n\n" + "\n".join(names) + "\n```\n"
+        source[0] += contents(below(page, source[0]))
+    elif docname == app.config.root_doc:
+        listed = re.findall(r"^(?:.*<)?([\w/-]+)>?$", source[0], re.MULTILINE)
+        names = {path.stem for path in page.parent.glob("*.md")} - {*listed, page.stem}
+        source[0] += contents(sorted(names), ":caption: More") if names else ""
+
+
+def contents(names: list[str], *options: str) -> str:
+    """Return a list of contents that only the sidebar shows."""
+    return "\n".join(["\n```{toctree}", ":hidden:", *options, "", *names, "```", ""])
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

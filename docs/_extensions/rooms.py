@@ -13,6 +13,8 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+from docutils import nodes
+from sphinx import addnodes
 from sphinx.application import Sphinx
 
 import guided_dip
@@ -73,10 +75,11 @@ def with_types(module: ModuleType) -> None:
     for node in ast.parse(inspect.getsource(module)).body:
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             for line in node.body:
-                if isinstance(line, ast.ImportFrom) and line.module in sys.modules:
-                    for name in line.names:
-                        value = getattr(sys.modules[line.module], name.name)
-                        vars(module).setdefault(name.asname or name.name, value)
+                for name in line.names if isinstance(line, ast.ImportFrom) else ():
+                    # What comes with an extra is not loaded for its name.
+                    stand_in = type(name.name, (), {"__module__": str(line.module)})
+                    value = getattr(sys.modules.get(str(line.module)), name.name, stand_in)
+                    vars(module).setdefault(name.asname or name.name, value)
 
 
 def one_by_one(
@@ -91,22 +94,21 @@ def one_by_one(
         stop = at + 1
         while stop < len(lines) and lines[stop].startswith(" "):
             stop += 1
-        names, text = lines[at].split(", "), lines[at + 1 : stop]
-        lines[at:stop] = [line for one in names for line in (one, *text)]
+        named, colon, kind = lines[at].partition(" : ")
+        names, text = named.split(", "), lines[at + 1 : stop]
+        lines[at:stop] = [line for one in names for line in (one + colon + kind, *text)]
         at += len(names) * (1 + len(text))
 
 
-def with_errors(
-    app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
-) -> None:
-    """Name errors in full, as two rooms may have one of the same name."""
-    del app, what, name, options
-    known = vars(inspect.getmodule(inspect.unwrap(obj)) or sys) if callable(obj) else {}
-    start = lines.index("Raises") + 2 if "Raises" in lines else len(lines)
-    for at in range(start, len(lines)):
-        kind = known.get(lines[at].strip())
+def in_full(app: Sphinx, doctree: nodes.document) -> None:
+    """Refer to classes by their whole names, as two rooms may have one of the same name."""
+    del app
+    for node in doctree.findall(addnodes.pending_xref):
+        known = vars(sys.modules.get(node.get("py:module") or "", sys))
+        kind = known.get(node["reftarget"])
         if inspect.isclass(kind) and kind.__module__.startswith("guided_dip"):
-            lines[at] = lines[at].replace(kind.__name__, f"~{kind.__module__}.{kind.__name__}")
+            node["reftarget"] = f"{kind.__module__}.{kind.__qualname__}"
+            node["refspecific"] = False
 
 
 def write(app: Sphinx) -> None:
@@ -129,5 +131,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("builder-inited", write)
     # Before napoleon reads it.
     app.connect("autodoc-process-docstring", one_by_one, priority=400)
-    app.connect("autodoc-process-docstring", with_errors, priority=400)
+    app.connect("doctree-read", in_full)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
