@@ -66,6 +66,7 @@ sphinx_gallery_conf = {
     "write_computation_times": False,
     "within_subsection_order": "FileNameSortKey",
     "min_reported_time": 1e9,
+    "capture_repr": (),
 }
 
 html_theme = "furo"

@@ -2,8 +2,8 @@
 Microscopy: counted light
 =========================
 
-A detector that counts photons has more noise where there is more light. ``noise="poisson:20"``
-says that white is 20 photons; left out, it is found from how the variance grows with the
+A detector that counts photons has more noise where there is more light. ``noise="poisson:60"``
+says that white is 60 photons; left out, it is found from how the variance grows with the
 brightness.
 """
 
@@ -14,9 +14,9 @@ from skimage import data
 from guided_dip import restore
 from guided_dip.metrics import psnr
 
-PEAK = 20  # photons at white
-clean = data.cell()[296:392, 196:292].astype(np.float32) / 255
-clean = np.clip(1.6 * clean, 0, 1)
+PEAK = 60  # photons at white
+stained = data.immunohistochemistry()[100:196, 120:216, 1].astype(np.float32) / 255
+clean = np.clip(1.5 * (0.8 - stained), 0, 1)  # as if the stain were what shines
 counts = np.random.default_rng(0).poisson(PEAK * clean)
 noisy = (counts / PEAK).astype(np.float32)
 

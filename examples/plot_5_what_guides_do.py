@@ -18,9 +18,8 @@ noisy = clean + np.random.default_rng(0).normal(0, 50 / 255, clean.shape).astype
 asked = {"noise": "gaussian:50", "clean": clean, "seed": 0}  # the clean picture only scores
 
 small = {"width": 24, "scales": 3}
-dip = restore(
-    noisy, supervision="observation", backbone="skip", backbone_options=small, steps=500, **asked
-)
+plain = {"supervision": "observation", "backbone": "skip", "backbone_options": small}
+dip = restore(noisy, steps=500, **plain, **asked)
 ours = restore(noisy, effort="fast", steps=200, patch=0, **asked)
 
 # %%
@@ -30,14 +29,15 @@ figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
 for result, label in ((dip, "plain DIP"), (ours, "Guided-DIP, recorrupted guides")):
     values = np.array([record.psnr for record in result.records])
     ax.plot(np.linspace(0, 100, len(values)), values, lw=1.2, label=label)
-    print(f"{label}: best {values.max():.2f} dB, last {values[-1]:.2f}, result", result.scores)
+    print(f"{label}: best {values.max():.2f} dB, last {values[-1]:.2f}")
+    print(f"    its result: {result.scores.psnr:.2f} dB")
 ax.set(xlabel="share of the run, %", ylabel="PSNR, dB", ylim=(10, None))
 ax.legend(frameon=False)
 
 # %%
 
 figure, axes = plt.subplots(1, 4, figsize=(10, 2.9), layout="constrained")
-shown = {"noisy": noisy, "DIP": dip.image, "Guided-DIP": ours.image, "the clean picture": clean}
+shown = {"noisy": noisy, "DIP": dip.image, "Guided-DIP": ours.image, "clean": clean}
 for ax, (title, pixels) in zip(axes, shown.items(), strict=True):
     ax.imshow(np.clip(pixels, 0, 1), interpolation="nearest")
     ax.set_title(title)
