@@ -6,10 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from guided_dip.config import Config, make_config
+from guided_dip import Config, Result, make_config
 from guided_dip.operators import from_callable
 from guided_dip.restoration import Known, prepare
-from guided_dip.result import Result
 from guided_dip.tasks import Task
 
 MIX = "ij,bjhw->bihw"
