@@ -5,9 +5,12 @@ Nothing heavy is loaded before a name is used.
 Examples
 --------
 >>> import guided_dip
->>> result = guided_dip.restore(noisy)                                     # doctest: +SKIP
->>> result = guided_dip.restore(noisy, noise="gaussian:25", effort="best")  # doctest: +SKIP
->>> result.image                                                           # doctest: +SKIP
+>>> import numpy as np
+>>> noisy = np.random.default_rng(0).integers(0, 256, (24, 32, 3)).astype(np.uint8)
+>>> small = {"steps": 2, "backbone_options": {"width": 4}}  # leave this out for a picture
+>>> result = guided_dip.restore(noisy, noise="gaussian:25", **small)
+>>> result.image.shape, result.image.dtype.name
+((24, 32, 3), 'uint8')
 """
 
 from __future__ import annotations

@@ -227,7 +227,18 @@ class Config(BaseModel):
         return self.supervision == "clean-guides"
 
     def replace(self, **changes: Any) -> Config:
-        """Return a config with some settings changed, validated anew."""
+        """Return a config with some settings changed, validated anew.
+
+        Parameters
+        ----------
+        **changes
+            Settings by name.
+
+        Raises
+        ------
+        InputError
+            If one is unknown, or of a value that it cannot have.
+        """
         return make_config(self.model_dump() | changes)
 
 
@@ -324,6 +335,8 @@ EFFORTS = {
     "balanced": Effort(800, {"width": 48, "scales": 4}, 31.80, 276),
     "best": Effort(1600, {"width": 48, "scales": 4}),
 }
+#: What the presets set, by name: the efforts `fast`, `balanced` and `best`, and the report's
+#: procedure by its text (`report`) and by its code (`author`). Keywords of `Config`.
 PRESETS: dict[str, dict[str, Any]] = {
     **{name: {"effort": name} for name in EFFORTS},
     "report": _REPORT,
@@ -337,10 +350,29 @@ def make_config(settings: Mapping[str, Any] | None = None, *, preset: str | None
     Without the report's presets, the defaults are those of the supervision: plain DIP's procedure
     for the ones that feed the network with z.
 
+    Parameters
+    ----------
+    settings
+        By name, as fields of `Config`; they go before the preset's. None: no more than that.
+    preset
+        A key of `PRESETS`: an effort, ``report`` or ``author``.
+
+    Returns
+    -------
+    Config
+        Validated; what follows from an image or a machine is still left open.
+
     Raises
     ------
     InputError
         One line that names the offending key, what was given, and what is allowed.
+
+    Examples
+    --------
+    >>> make_config({"noise": "gaussian:25"}).supervision
+    'recorrupted-guides'
+    >>> make_config(preset="report").steps
+    2000
     """
     values: dict[str, Any] = {}
     if preset is not None:
@@ -392,6 +424,15 @@ def _allowed(key: str) -> tuple[Any, ...]:
 def load(path: str | Path) -> Config:
     """Read a config from a YAML file, as `save` writes it.
 
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    Config
+
     Raises
     ------
     InputError
@@ -416,6 +457,11 @@ def read_yaml(path: str | Path, what: str) -> Any:
     what
         It is, for messages.
 
+    Returns
+    -------
+    Any
+        What it holds: plain lists, mappings, texts and numbers.
+
     Raises
     ------
     InputError
@@ -432,7 +478,18 @@ def read_yaml(path: str | Path, what: str) -> Any:
 
 
 def dump(config: Config) -> str:
-    """Return a config as YAML."""
+    """Return a config as YAML.
+
+    Parameters
+    ----------
+    config
+        It.
+
+    Returns
+    -------
+    str
+        A line ``name: value`` for each setting, as `load` reads them.
+    """
     return yaml.safe_dump(config.model_dump(), sort_keys=False)
 
 
@@ -475,6 +532,12 @@ def fill_in(
     ------
     InputError
         If the memory that is stated does not suffice.
+
+    Examples
+    --------
+    >>> config = fill_in(make_config(preset="fast"), size=(256, 256), sigma=25 / 255)
+    >>> config.steps, config.patch
+    (440, 128)
     """
     effort = EFFORTS[config.effort]
     shrink = min(1.0, 256 * 256 / math.prod(size)) ** 0.4

@@ -145,7 +145,29 @@ class Schedule:
 
     @classmethod
     def from_betas(cls, name: str, beta: NDArray[np.float64]) -> Schedule:
-        """Derive ``alpha_bar`` and ``sigma`` from noise rates in (0, 1)."""
+        """Derive ``alpha_bar`` and ``sigma`` from noise rates in (0, 1).
+
+        Parameters
+        ----------
+        name
+            What it is called.
+        beta : (T,)
+            Noise rates, each between 0 and 1.
+
+        Returns
+        -------
+        Schedule
+
+        Raises
+        ------
+        InputError
+            If they are no list of such numbers.
+
+        Examples
+        --------
+        >>> Schedule.from_betas("mine", [0.1, 0.2]).alpha_bar.round(2).tolist()
+        [0.9, 0.72]
+        """
         beta = np.array(beta, dtype=np.float64)
         if beta.ndim != 1 or not beta.size or not ((beta > 0) & (beta < 1)).all():
             raise InputError("a beta schedule is a list of numbers between 0 and 1 (exclusive)")
@@ -204,10 +226,30 @@ class Coefficients(NamedTuple):
 def coefficients(schedule: Schedule, t: int, convention: str = "unbiased") -> Coefficients:
     """Return the forward process at timestep `t` under a noise convention (see the module's table).
 
+    Parameters
+    ----------
+    schedule
+        Beta schedule.
+    t
+        0-based timestep.
+    convention
+        ``offset``, ``centred`` or ``unbiased``.
+
+    Returns
+    -------
+    Coefficients
+        ``x_t = signal * x_0 + noise * eps + shift``.
+
     Raises
     ------
     InputError
         For a timestep outside the schedule or an unknown convention.
+
+    Examples
+    --------
+    >>> schedule = make_schedule("cosine", lower_clip=1e-4)
+    >>> [round(value, 4) for value in coefficients(schedule, 40, "offset")]
+    [0.997, 0.0389, 0.0389]
     """
     check_timestep(schedule, t)
     if convention not in CONVENTIONS:
@@ -241,6 +283,14 @@ def forward(
     -------
     x_t
         The guide, of the same shape and kind.
+
+    Examples
+    --------
+    >>> schedule = make_schedule("cosine")
+    >>> x_0, eps = np.full((2, 2), 0.5), np.ones((2, 2))
+    >>> x_t = forward(x_0, eps, 40, schedule)
+    >>> bool(np.allclose(x_t, 0.5 + schedule.sigma[40]))
+    True
     """
     c = coefficients(schedule, t, convention)
     x_t: Array = x_0 * c.signal + eps * c.noise + c.shift
@@ -276,6 +326,11 @@ def forward_from_observation(
         Noise level of `y` in [0, 1] units.
     convention
         ``offset``, ``centred`` or ``unbiased``.
+
+    Returns
+    -------
+    x_t
+        The guide, of the same shape and kind.
 
     Raises
     ------
@@ -321,7 +376,20 @@ def timestep_of(sigma: float, schedule: Schedule) -> int:
 
 
 def check_timestep(schedule: Schedule, t: int) -> None:
-    """Raise `InputError` unless `t` is a timestep of the schedule."""
+    """Raise `InputError` unless `t` is a timestep of the schedule.
+
+    Parameters
+    ----------
+    schedule
+        Beta schedule.
+    t
+        0-based timestep.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
     if not 0 <= t < len(schedule):
         raise InputError(
             f"timestep {t} is outside the schedule: it has {len(schedule)} timesteps, "

@@ -19,6 +19,15 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 def resolve_device(name: str) -> torch.device:
     """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` into a device that is there.
 
+    Parameters
+    ----------
+    name
+        One of these.
+
+    Returns
+    -------
+    torch.device
+
     Raises
     ------
     InputError
@@ -56,7 +65,13 @@ def describe_devices() -> dict[str, str]:
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Tell whether bfloat16 products run on units of their own, rather than being emulated."""
+    """Tell whether bfloat16 products run on units of their own, rather than being emulated.
+
+    Parameters
+    ----------
+    device
+        A device that is there.
+    """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":
@@ -66,7 +81,20 @@ def has_fast_bfloat16(device: torch.device) -> bool:
 
 
 def resolve_precision(name: str, device: torch.device) -> str:
-    """Turn ``auto`` into ``bfloat16`` where that is fast on `device`, else ``float32``."""
+    """Turn ``auto`` into ``bfloat16`` where that is fast on `device`, else ``float32``.
+
+    Parameters
+    ----------
+    name
+        ``auto``, ``float32`` or ``bfloat16``; the last two stay.
+    device
+        Where the network runs.
+
+    Returns
+    -------
+    str
+        ``float32`` or ``bfloat16``.
+    """
     if name != "auto":
         return name
     return "bfloat16" if has_fast_bfloat16(device) else "float32"
@@ -128,19 +156,47 @@ class Engine(nn.Module):
 
 
 def to_tensor(pixels: NDArray[np.float32], device: torch.device) -> Tensor:
-    """Take an (H, W, C) array to a (1, C, H, W) tensor of its own on a device."""
+    """Take an (H, W, C) array to a (1, C, H, W) tensor of its own on a device.
+
+    Parameters
+    ----------
+    pixels : (H, W, C)
+        The image, float32.
+    device
+        Where the tensor is to be.
+
+    Returns
+    -------
+    Tensor
+    """
     return torch.from_numpy(pixels.transpose(2, 0, 1)[None].copy()).to(device)
 
 
 def to_array(image: Tensor) -> NDArray[np.float32]:
-    """Take a (1, C, H, W) tensor to an (H, W, C) array, float32."""
+    """Take a (1, C, H, W) tensor to an (H, W, C) array, float32.
+
+    Parameters
+    ----------
+    image : (1, C, H, W)
+        On any device.
+
+    Returns
+    -------
+    ndarray
+    """
     array: NDArray[np.float32] = image[0].permute(1, 2, 0).float().cpu().numpy()
     return array
 
 
 @contextmanager
 def thread_count(threads: int | None) -> Iterator[None]:
-    """Run with a number of CPU threads, and put the old number back."""
+    """Run with a number of CPU threads, and put the old number back.
+
+    Parameters
+    ----------
+    threads
+        How many; None: as it is.
+    """
     before = torch.get_num_threads()
     if threads is not None:
         torch.set_num_threads(threads)

@@ -42,6 +42,17 @@ def reason_of(error: Exception) -> str:
 
     >>> reason_of(InputError("no such file")), reason_of(ZeroDivisionError("by zero"))
     ('no such file', 'ZeroDivisionError: by zero')
+
+    Parameters
+    ----------
+    error
+        What was raised.
+
+    Returns
+    -------
+    str
+        The message of an error of this package; of others their kind, and the first line of
+        what they say.
     """
     message = " ".join(str(error).split())
     if isinstance(error, InputError | RunError):
@@ -56,6 +67,15 @@ def quoted(given: object) -> str:
 
     >>> quoted("gauss")
     "'gauss'"
+
+    Parameters
+    ----------
+    given
+        Whatever it was.
+
+    Returns
+    -------
+    str
     """
     text = repr(given)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

@@ -156,5 +156,16 @@ def locked(folder: Path, doing: str, name: str = LOCK) -> Iterator[None]:
 
 
 def one_line(text: str) -> str:
-    """Make one printable line of a message, whatever bytes the names in it have."""
+    """Make one printable line of a message, whatever bytes the names in it have.
+
+    Parameters
+    ----------
+    text
+        The message.
+
+    Returns
+    -------
+    str
+        With lines joined, and what cannot be printed escaped.
+    """
     return " ".join(text.encode(errors="backslashreplace").decode().splitlines())

@@ -113,6 +113,17 @@ def _laplacian(image: Tensor) -> Tensor:
 
 
 def shown(measured: Tensor, kept: Tensor, *, holes: bool) -> Tensor:
-    """Return an image filled in where it is not kept, and where it is kept, (1, C + 1, H, W)."""
+    """Return an image filled in where it is not kept, and where it is kept, (1, C + 1, H, W).
+
+    Parameters
+    ----------
+    measured : (1, C, H, W)
+        The image; what it has where it is not kept is not looked at.
+    kept : (1, 1, H, W)
+        1 where a pixel is shown, 0 where it is missing or hidden.
+    holes
+        Whether holes are closed by least bending, which takes longer; else by averages over
+        growing squares.
+    """
     with torch.no_grad():
         return torch.cat([(bent if holes else filled)(measured, kept), kept], 1)

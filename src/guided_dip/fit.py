@@ -67,6 +67,17 @@ class Task:
     """What the next step is: its place in the plan, its data, and how they are turned.
 
     `begins` says that the optimisers begin anew with it.
+
+    Attributes
+    ----------
+    step, stage
+        0-based.
+    begins
+        The optimisers begin anew with it.
+    pair
+        Input and target.
+    turns
+        Which of the eight orientations both are turned to.
     """
 
     step: int

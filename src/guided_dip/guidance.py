@@ -110,7 +110,28 @@ class Patches:
 
 @dataclass(frozen=True)
 class Plan:
-    """The stages of a fit in their order; of each of its restarts, one after another."""
+    """The stages of a fit in their order; of each of its restarts, one after another.
+
+    Attributes
+    ----------
+    supervision
+        One of `SUPERVISIONS`.
+    schedule
+        Name of the beta schedule.
+    stages
+        Of all restarts, each from the most to the least noisy guide but where another order was
+        asked for.
+    restarts
+        Fits from fresh weights, whose mean is the result.
+
+    Examples
+    --------
+    >>> from guided_dip.diffusion import make_schedule
+    >>> cosine = make_schedule("cosine", lower_clip=1e-4)
+    >>> plan = make_plan("clean-guides", cosine, steps=2000, count=5)
+    >>> [(stage.t, stage.steps) for stage in plan]
+    [(500, 195), (385, 287), (270, 388), (155, 499), (40, 631)]
+    """
 
     supervision: str
     schedule: str
@@ -144,7 +165,13 @@ class Plan:
         return tuple(starts)
 
     def work_done(self, steps: int) -> float:
-        """Return what the first `steps` steps cost, in steps on the whole image."""
+        """Return what the first `steps` steps cost, in steps on the whole image.
+
+        Parameters
+        ----------
+        steps
+            At most the plan's.
+        """
         work = 0.0
         for stage in self.stages:
             taken = min(steps, stage.steps)
@@ -153,7 +180,13 @@ class Plan:
         return work
 
     def steps_for(self, work: float) -> int:
-        """Return how many steps cost at least `work`, in steps on the whole image."""
+        """Return how many steps cost at least `work`, in steps on the whole image.
+
+        Parameters
+        ----------
+        work
+            At least 0.
+        """
         steps = 0
         for stage in self.stages:
             wanted = math.ceil(work / stage.work - 1e-9)
@@ -176,6 +209,17 @@ class Plan:
 
 def timesteps(start: int, end: int, count: int) -> tuple[int, ...]:
     """Return the time generator's `count` timesteps, from `start` (most noisy) down to `end`.
+
+    Parameters
+    ----------
+    start, end
+        0-based; the most and the least noisy one.
+    count
+        How many.
+
+    Returns
+    -------
+    tuple of int
 
     Raises
     ------
@@ -249,7 +293,24 @@ def iterations(
 
 
 def recorruption(sigma_t: float, sigma: float) -> float:
-    """Return ``a_t = sqrt(sigma_t^2 / sigma^2 - 1)``, both levels in the same units."""
+    """Return ``a_t = sqrt(sigma_t^2 / sigma^2 - 1)``, both levels in the same units.
+
+    Parameters
+    ----------
+    sigma_t
+        Noise level of the guide.
+    sigma
+        Noise level of the observation, above 0 and at most that.
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> recorruption(50 / 255, 25 / 255) == math.sqrt(3)
+    True
+    """
     return math.sqrt(sigma_t**2 / sigma**2 - 1)
 
 
@@ -303,6 +364,12 @@ def make_plan(
     hide
         Where pixels are missing: which part of the others the first and the last recorrupted guide
         hide. Without a noise level, that is all they do.
+
+    Returns
+    -------
+    Plan
+        With as many steps as were asked for, or as make up their work where guides are fitted
+        to squares.
 
     Raises
     ------

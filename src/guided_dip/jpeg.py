@@ -86,6 +86,11 @@ def read_tables(image: Image.Image) -> Tables:
     image
         As Pillow opened it.
 
+    Returns
+    -------
+    Tables
+        Of luma and colour; how much smaller the colour planes are.
+
     Raises
     ------
     InputError
@@ -187,7 +192,17 @@ class Rounding:
         return self._cut(_rgb(torch.cat([luma, chroma], 1)))
 
     def within(self, image: Tensor) -> Tensor:
-        """Return the nearest image whose luma the file's could have been rounded from."""
+        """Return the nearest image whose luma the file's could have been rounded from.
+
+        Parameters
+        ----------
+        image : (1, C, H, W)
+            On the device of the file's pixels, 1.0 is white.
+
+        Returns
+        -------
+        Tensor
+        """
         ycc = _ycc(_whole(image, self._smaller))
         low, high = self._luma - self._luma_step / 2, self._luma + self._luma_step / 2
         luma = _idct(_dct(ycc[:, :1] - GRAY).clamp(low, high)) + GRAY

@@ -53,7 +53,19 @@ class Members:
 
     @classmethod
     def of(cls, state: dict[str, Any], device: torch.device) -> Members:
-        """Go on from a state."""
+        """Go on from a state.
+
+        Parameters
+        ----------
+        state
+            What `state` returned.
+        device
+            Where its images are to be.
+
+        Returns
+        -------
+        Members
+        """
         members = cls()
         sums = dict(state)
         members.count = sums.pop("count")

@@ -13,7 +13,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Region:
-    """Part of a picture, in pixels from its top left corner."""
+    """Part of a picture, in pixels from its top left corner.
+
+    Attributes
+    ----------
+    x, y
+        Of its own top left corner, at least 0.
+    width, height
+        At least 1.
+    """
 
     x: int
     y: int
@@ -41,11 +49,34 @@ class Region:
             )
 
     def of(self, pixels: NDArray[Any]) -> NDArray[Any]:
-        """Cut it out of an array (H, W, ...)."""
+        """Cut it out of an array (H, W, ...).
+
+        Parameters
+        ----------
+        pixels : (H, W, ...)
+            The whole picture's.
+
+        Returns
+        -------
+        ndarray
+            A view of it.
+        """
         return pixels[self.y : self.y + self.height, self.x : self.x + self.width]
 
     def put_back(self, pixels: NDArray[Any], part: NDArray[Any]) -> NDArray[Any]:
-        """Return a picture's pixels with those of the region replaced, in these ones' type."""
+        """Return a picture's pixels with those of the region replaced, in these ones' type.
+
+        Parameters
+        ----------
+        pixels : (H, W, ...)
+            The whole picture's; not modified.
+        part : (height, width, ...)
+            The region's.
+
+        Returns
+        -------
+        ndarray
+        """
         whole = pixels.astype(part.dtype)  # 64-bit floats become 32-bit ones
         self.of(whole)[...] = part
         return whole
@@ -56,6 +87,15 @@ class Region:
 
 def parse_region(text: str) -> Region:
     """Read ``X,Y,WIDTH,HEIGHT``.
+
+    Parameters
+    ----------
+    text
+        Four whole numbers, separated by commas.
+
+    Returns
+    -------
+    Region
 
     Raises
     ------

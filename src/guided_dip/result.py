@@ -52,7 +52,15 @@ class Record:
 
 @dataclass(frozen=True)
 class Scores:
-    """A restoration compared with the clean image: PSNR in dB, SSIM in [-1, 1]."""
+    """A restoration compared with the clean image: PSNR in dB, SSIM in [-1, 1].
+
+    Attributes
+    ----------
+    psnr
+        In dB, data range 1; inf if the two are identical.
+    ssim
+        In [-1, 1]; 1 if they are identical.
+    """
 
     psnr: float
     ssim: float
@@ -95,6 +103,20 @@ class Result:
         The restoration and the input compared with the clean image, if one was given.
     note
         What the user should know about this result, or an empty string.
+    residual
+        Measures of what was taken away, and what of it does not fit the noise; None where there
+        is nothing to hold it against.
+
+    Examples
+    --------
+    >>> from guided_dip import restore
+    >>> noisy = np.random.default_rng(0).normal(0.5, 0.1, (16, 16))
+    >>> small = {"steps": 3, "backbone_options": {"width": 4}}
+    >>> result = restore(noisy, noise="gaussian:25", **small)
+    >>> result.image.shape, result.image.dtype.name, len(result.records)
+    ((16, 16), 'float32', 3)
+    >>> str(result.noise), result.config.seed, result.scores is None
+    ('gaussian:25', 0, True)
     """
 
     image: NDArray[Any]
@@ -137,7 +159,15 @@ class Scoring:
         return levels.astype(np.uint8) / 255.0 if self._quantize == "truncate" else clipped
 
     def psnr(self, pixels: NDArray[np.float32], window: Window | None = None) -> float:
-        """Return the PSNR in dB, data range 1; of pixels that show a window of the clean image."""
+        """Return the PSNR in dB, data range 1; of pixels that show a window of the clean image.
+
+        Parameters
+        ----------
+        pixels : (H, W, C) float32
+            What is compared; clipped to [0, 1].
+        window
+            Rows and columns of the clean image that it shows; None: all of it.
+        """
         clean = self._clean if window is None else self._clean[window]
         rows = list(bands(len(pixels), pixels.shape[1], ENOUGH))
         parts = [self._psnr(pixels[part], clean[part]) for part in rows]
@@ -151,7 +181,13 @@ class Scoring:
         return psnr(self._prepared(pixels), self._prepared(clean), data_range=1.0)
 
     def scores(self, pixels: NDArray[np.float32]) -> Scores:
-        """Return PSNR and SSIM."""
+        """Return PSNR and SSIM.
+
+        Parameters
+        ----------
+        pixels : (H, W, C) float32
+            What is compared with the whole clean image.
+        """
         return Scores(self.psnr(pixels), self._ssim(pixels))
 
     def _ssim(self, pixels: NDArray[np.float32]) -> float:

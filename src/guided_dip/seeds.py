@@ -25,13 +25,28 @@ def derive(seed: int, purpose: str, *keys: int) -> int:
         What the draw is for, such as ``"z"`` or ``"eta"``.
     *keys
         What tells this draw apart from others of its purpose, such as the stage or the step.
+
+    Examples
+    --------
+    >>> derive(0, "eta", 7) == derive(0, "eta", 7), derive(0, "eta", 7) == derive(0, "eta", 8)
+    (True, False)
     """
     text = "/".join([str(seed), purpose, *map(str, keys)])
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
 def generator(seed: int, purpose: str, *keys: int) -> torch.Generator:
-    """Return a CPU generator for one draw; the arguments are those of `derive`."""
+    """Return a CPU generator for one draw; the arguments are those of `derive`.
+
+    Parameters
+    ----------
+    seed, purpose, *keys
+        As for `derive`.
+
+    Returns
+    -------
+    torch.Generator
+    """
     return torch.Generator().manual_seed(derive(seed, purpose, *keys))
 
 
@@ -39,6 +54,17 @@ def normal(like: torch.Tensor, seed: int, purpose: str, *keys: int) -> torch.Ten
     """Draw N(0, 1) noise of the shape, dtype and device of `like`.
 
     The draw is made on the CPU whatever the device, so that a GPU run sees the same noise.
+
+    Parameters
+    ----------
+    like
+        Its shape, dtype and device count.
+    seed, purpose, *keys
+        As for `derive`.
+
+    Returns
+    -------
+    Tensor
     """
     noise = torch.randn(like.shape, generator=generator(seed, purpose, *keys), dtype=like.dtype)
     return noise.to(like.device, non_blocking=True)

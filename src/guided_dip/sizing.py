@@ -98,7 +98,15 @@ class Footprint:
         return math.prod(self.size)
 
     def bytes(self, sizes: Sizes, count: int) -> int:
-        """Return what a run of `count` guides takes at most, in bytes."""
+        """Return what a run of `count` guides takes at most, in bytes.
+
+        Parameters
+        ----------
+        sizes
+            Of squares and tiles.
+        count
+            At least 1.
+        """
         program = 0 if self.on_gpu else PROGRAM
         whole_steps = not sizes.patch or (sizes.guides or 0) < count
         whole = math.prod(side + 2 * self.reach for side in self.size)
@@ -206,6 +214,11 @@ def parse_bytes(text: str) -> int:
     text
         A number with a unit, such as ``3GiB``, ``800MB`` or ``2.5 G``; without one, bytes.
 
+    Returns
+    -------
+    int
+        Bytes.
+
     Raises
     ------
     InputError
@@ -230,6 +243,15 @@ def told_bytes(amount: int) -> str:
 
     >>> told_bytes(2**30), told_bytes(10**9)
     ('1GiB', '954MiB')
+
+    Parameters
+    ----------
+    amount
+        In bytes.
+
+    Returns
+    -------
+    str
     """
     if amount >= 2**30:
         return f"{math.ceil(amount / 2**30 * 10) / 10:g}GiB"

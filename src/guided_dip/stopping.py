@@ -50,7 +50,18 @@ class EarlyStopping(ABC):
 
     @abstractmethod
     def variance(self, output: Tensor) -> float | None:
-        """Take in an output and return the current variance, or None while there is none yet."""
+        """Take in an output and return the current variance, or None while there is none yet.
+
+        Parameters
+        ----------
+        output : (1, C, H, W)
+            The step's raw output.
+
+        Returns
+        -------
+        float or None
+            Of the pixels' sum, in squared image units.
+        """
 
     def update(self, output: Tensor) -> bool:
         """Take in the next output; return True once the fit may stop.
@@ -59,6 +70,11 @@ class EarlyStopping(ABC):
         ----------
         output
             The step's raw output, (1, C, H, W).
+
+        Returns
+        -------
+        bool
+            Whether there was no smaller variance for `patience` steps.
         """
         self._step += 1
         now = self.variance(output)
@@ -71,7 +87,13 @@ class EarlyStopping(ABC):
         return {name: _copied(value) for name, value in vars(self).items()}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` returned, which is left as it is."""
+        """Go on from what `state` returned, which is left as it is.
+
+        Parameters
+        ----------
+        state
+            Of a rule of the same kind.
+        """
         vars(self).update({name: _copied(value) for name, value in state.items()})
 
 
@@ -83,7 +105,23 @@ def _copied(value: Any) -> Any:
 
 
 class WindowedVariance(EarlyStopping):
-    """ES-WMV: the variance over the last `window` outputs, all of them kept in memory."""
+    """ES-WMV: the variance over the last `window` outputs, all of them kept in memory.
+
+    Parameters
+    ----------
+    window
+        How many, at least 1.
+    patience
+        As for `EarlyStopping`.
+
+    Examples
+    --------
+    >>> rule = WindowedVariance(window=2, patience=1)
+    >>> [rule.update(torch.full((1, 1, 1, 1), value)) for value in (0.0, 3.0, 4.0, 7.0)]
+    [False, False, False, True]
+    >>> rule.best_step
+    2
+    """
 
     def __init__(self, window: int = 100, patience: int = 1000) -> None:
         super().__init__(patience)
@@ -113,7 +151,15 @@ class WindowedVariance(EarlyStopping):
 
 
 class MovingVariance(EarlyStopping):
-    """ES-EMV: exponential moving average and variance, weight `alpha` on the newest output."""
+    """ES-EMV: exponential moving average and variance, weight `alpha` on the newest output.
+
+    Parameters
+    ----------
+    alpha
+        Between 0 and 1.
+    patience
+        As for `EarlyStopping`.
+    """
 
     def __init__(self, alpha: float = 0.1, patience: int = 1000) -> None:
         super().__init__(patience)
@@ -134,7 +180,18 @@ class MovingVariance(EarlyStopping):
 
 
 def make_stopping(name: str) -> EarlyStopping | None:
-    """Return the rule of a config's ``stopping``: ``none``, ``es-wmv`` or ``es-emv``."""
+    """Return the rule of a config's ``stopping``: ``none``, ``es-wmv`` or ``es-emv``.
+
+    Parameters
+    ----------
+    name
+        One of these.
+
+    Returns
+    -------
+    EarlyStopping or None
+        None for ``none``.
+    """
     return (
         {"es-wmv": WindowedVariance, "es-emv": MovingVariance}[name]() if name != "none" else None
     )

@@ -113,11 +113,23 @@ class Task:
         return measured
 
     def unrestored(self, measured: Tensor) -> Tensor:
-        """Return what one would look at without a restoration, (1, C, H, W)."""
+        """Return what one would look at without a restoration, (1, C, H, W).
+
+        Parameters
+        ----------
+        measured : (1, C, H, W)
+            The measurement.
+        """
         return measured
 
     def cut(self, image: Tensor) -> Tensor:
-        """Return what is wanted of an image."""
+        """Return what is wanted of an image.
+
+        Parameters
+        ----------
+        image : (1, C, H, W)
+            As the network made it.
+        """
         return image
 
     def finished(self, image: Tensor, measured: Tensor, window: Window | None = None) -> Tensor:
@@ -355,7 +367,15 @@ class Invert(Task):
         return inverted(self.operator, measured, self._zero, norm=self._norm)
 
     def show(self, measured: Tensor, kept: Tensor) -> Tensor:
-        """Return a damped least-squares image of what is kept, and the same of even gray."""
+        """Return a damped least-squares image of what is kept, and the same of even gray.
+
+        Parameters
+        ----------
+        measured : (1, C, H, W)
+            The measurement.
+        kept : (1, 1 or C, H, W)
+            1 where it is shown, 0 where it is hidden.
+        """
         part = Weighted(self.operator, kept)
         image, gray = (
             inverted(part, whole * kept, self._zero, norm=self._norm)

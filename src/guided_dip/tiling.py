@@ -21,7 +21,15 @@ BAND = 2**19  # pixels of a large image that are worked on at a time
 
 
 def within(part: Window, window: Window) -> Window:
-    """Return where a part of a picture lies in a window of it."""
+    """Return where a part of a picture lies in a window of it.
+
+    Parameters
+    ----------
+    part
+        Rows and columns of the picture.
+    window
+        The same, of what holds the part.
+    """
     rows, columns = (
         slice(inner.start - outer.start, inner.stop - outer.start)
         for inner, outer in zip(part, window, strict=True)
@@ -68,6 +76,12 @@ class Tiling:
         How many pages of equal height lie below one another in it.
     beyond
         Whether a tile may end beyond the picture, at such a multiple.
+
+    Examples
+    --------
+    >>> tiling = Tiling((100, 60), side=50, margin=8, multiple=4)
+    >>> [(tile.inner[0], tile.outer[0]) for tile in tiling.tiles()][::2]
+    [(slice(0, 50, None), slice(0, 60, None)), (slice(50, 100, None), slice(40, 100, None))]
     """
 
     size: tuple[int, int]
@@ -84,7 +98,18 @@ class Tiling:
         return slice(0, height), slice(0, width)
 
     def tiles(self, window: Window | None = None) -> Iterator[Tile]:
-        """Yield the tiles of a window; None: of the whole picture."""
+        """Yield the tiles of a window; None: of the whole picture.
+
+        Parameters
+        ----------
+        window
+            Rows and columns.
+
+        Yields
+        ------
+        Tile
+            From the top left, row by row.
+        """
         rows, columns = window or self.whole
         height = self.size[0] // self.pages
         for top in range(rows.start - rows.start % height, rows.stop, height):
@@ -122,6 +147,19 @@ def middle(size: tuple[int, int], side: int, multiple: int = 1, pages: int = 1) 
 
     It begins at multiples of a number; of several pages below one another, in the middle one.
 
+    Parameters
+    ----------
+    size
+        Height and width of the picture in pixels.
+    side
+        Of the window, at most.
+    multiple
+        What its first row and column are multiples of.
+    pages
+        That lie below one another, of equal height.
+
+    Examples
+    --------
     >>> middle((100, 30), 40)
     (slice(30, 70, None), slice(0, 30, None))
     >>> middle((300, 30), 40, pages=3)
@@ -136,6 +174,15 @@ def middle(size: tuple[int, int], side: int, multiple: int = 1, pages: int = 1) 
 def bands(height: int, width: int, pixels: int) -> Iterator[slice]:
     """Yield the rows of a picture in even bands of at most about so many pixels.
 
+    Parameters
+    ----------
+    height, width
+        Of the picture, in pixels.
+    pixels
+        Of a band, at most; a band has one row at least.
+
+    Examples
+    --------
     >>> list(bands(5, 10, 20))
     [slice(0, 1, None), slice(1, 3, None), slice(3, 5, None)]
     """

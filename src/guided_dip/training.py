@@ -45,26 +45,80 @@ class FitSettings:
 
 
 def turn(image: Tensor, k: int) -> Tensor:
-    """Turn a (…, H, W) image by ``k % 4`` quarter turns, and flip it first if ``k >= 4``."""
+    """Turn a (…, H, W) image by ``k % 4`` quarter turns, and flip it first if ``k >= 4``.
+
+    Parameters
+    ----------
+    image : (..., H, W)
+        It.
+    k
+        From 0 to 7.
+
+    Returns
+    -------
+    Tensor
+
+    Examples
+    --------
+    >>> image = torch.arange(4).reshape(2, 2)
+    >>> all(torch.equal(unturn(turn(image, k), k), image) for k in range(TURNS))
+    True
+    """
     if k >= 4:
         image = image.flip(-1)
     return torch.rot90(image, k % 4, (-2, -1)) if k % 4 else image
 
 
 def unturn(image: Tensor, k: int) -> Tensor:
-    """Undo `turn`."""
+    """Undo `turn`.
+
+    Parameters
+    ----------
+    image : (..., H, W)
+        Turned.
+    k
+        As it was turned by.
+
+    Returns
+    -------
+    Tensor
+    """
     if k % 4:
         image = torch.rot90(image, -(k % 4), (-2, -1))
     return image.flip(-1) if k >= 4 else image
 
 
 def turned(images: Sequence[Tensor], turns: Sequence[int]) -> list[Tensor]:
-    """Turn each image its own way."""
+    """Turn each image its own way.
+
+    Parameters
+    ----------
+    images : (1, C, H, W) each
+        They.
+    turns
+        One for each, from 0 to 7.
+
+    Returns
+    -------
+    list of Tensor
+    """
     return [turn(image, k) for image, k in zip(images, turns, strict=True)]
 
 
 def unturned(batch: Tensor, turns: Sequence[int]) -> Tensor:
-    """Undo `turned` in a batch of images."""
+    """Undo `turned` in a batch of images.
+
+    Parameters
+    ----------
+    batch : (B, C, H, W)
+        Turned.
+    turns
+        As its images were turned by; one for all of them, or one each.
+
+    Returns
+    -------
+    Tensor
+    """
     if len(turns) == 1 or not any(turns):
         return unturn(batch, turns[0])
     return joined([unturn(x, k) for x, k in zip(torch.split(batch, 1), turns, strict=True)])
@@ -77,6 +131,20 @@ def learning_rate_at(schedule: str, peak: float, progress: float) -> float:
     ``peak / 250000`` (Smith & Topin 2019, with PyTorch's default divisors); ``cosine`` falls from
     the peak to 0; ``linear`` rises from ``peak / 25`` over the first tenth while it falls to 0
     over the whole run; ``constant`` stays.
+
+    Parameters
+    ----------
+    schedule
+        One of these.
+    peak
+        The largest rate.
+    progress
+        Share of the work that is done.
+
+    Examples
+    --------
+    >>> [round(learning_rate_at("linear", 1.0, done), 3) for done in (0, 0.1, 0.5, 1)]
+    [0.04, 0.9, 0.5, 0.0]
     """
     if schedule == "constant":
         return peak
@@ -95,7 +163,13 @@ def _cosine(first: float, last: float, progress: float) -> float:
 
 
 def joined(images: Sequence[Tensor]) -> Tensor:
-    """Return images (1, C, H, W) as a batch; one as it is."""
+    """Return images (1, C, H, W) as a batch; one as it is.
+
+    Parameters
+    ----------
+    images : (1, C, H, W) each
+        Of one size.
+    """
     return images[0] if len(images) == 1 else torch.cat(tuple(images))
 
 
@@ -200,6 +274,10 @@ class Trainer:
             Share of the run that is done.
         factor
             Every rate is multiplied by it.
+
+        Returns
+        -------
+        float
         """
         schedule = self._settings.learning_rate_schedule
 
@@ -221,6 +299,10 @@ class Trainer:
         ----------
         batch
             One image, or one for each of the networks in this one.
+
+        Returns
+        -------
+        Taken
         """
         self.fork()
         taken = self.launch(batch)
@@ -233,7 +315,17 @@ class Trainer:
             self._replay.fork()
 
     def launch(self, batch: Batch) -> Taken:
-        """Take a step between `fork` and `wait`, as `take` does."""
+        """Take a step between `fork` and `wait`, as `take` does.
+
+        Parameters
+        ----------
+        batch
+            What it is given.
+
+        Returns
+        -------
+        Taken
+        """
         if self._replay is None:
             return self._taken(batch)
         with self._replay.on_stream():
@@ -317,12 +409,32 @@ class Trainers:
             trainer.begin()
 
     def set_rates(self, progress: float, factor: float) -> float:
-        """Set the learning rates of a step, and return that of everything but Muon."""
+        """Set the learning rates of a step, and return that of everything but Muon.
+
+        Parameters
+        ----------
+        progress, factor
+            As for `Trainer.set_rates`.
+
+        Returns
+        -------
+        float
+        """
         rates = [trainer.set_rates(progress, factor) for trainer in self._each]
         return rates[0]
 
     def take(self, batch: Batch) -> Taken:
-        """Take a step of each, as `Trainer.take` does."""
+        """Take a step of each, as `Trainer.take` does.
+
+        Parameters
+        ----------
+        batch
+            An input and a target for each network.
+
+        Returns
+        -------
+        Taken
+        """
         for trainer in self._each:
             trainer.fork()
         taken = [
@@ -372,7 +484,20 @@ def through(network: nn.Module, inputs: Sequence[Tensor], turns: Sequence[int]) 
 def looked_at(
     network: nn.Module, inputs: Sequence[Tensor], turns: Sequence[int], *, eval_mode: bool
 ) -> Tensor:
-    """Run a network without training it, in the mode in which it is measured, as `through` does."""
+    """Run a network without training it, in the mode in which it is measured, as `through` does.
+
+    Parameters
+    ----------
+    network, inputs, turns
+        As for `through`.
+    eval_mode
+        In eval mode; else in training mode, with its running statistics left as they are.
+
+    Returns
+    -------
+    Tensor
+        (B, C, H, W), without gradients.
+    """
     network.train(not eval_mode)
     with batchnorm_untouched(network):
         return through(network, inputs, turns)
@@ -380,7 +505,13 @@ def looked_at(
 
 @contextmanager
 def batchnorm_untouched(network: nn.Module) -> Iterator[None]:
-    """Run a network in training mode without moving its running statistics."""
+    """Run a network in training mode without moving its running statistics.
+
+    Parameters
+    ----------
+    network
+        The network.
+    """
     norms = [
         m
         for m in network.modules()

@@ -149,6 +149,14 @@ def build(
     ------
     InputError
         If the name, an option or what the user's callable returns is not usable.
+
+    Examples
+    --------
+    >>> network = build("unet", 3)
+    >>> sum(weights.numel() for weights in network.parameters())
+    1786545
+    >>> tuple(network(torch.zeros(1, 3, 50, 70)).shape)  # padded to what it takes, and cropped
+    (1, 3, 50, 70)
     """
     backbone = find(name)
     whole_number("channels", channels)

@@ -5,9 +5,14 @@ integer and float of TIFF and FITS. What a format cannot hold is refused, never 
 
 Examples
 --------
->>> picture = read("photo.png")                                            # doctest: +SKIP
->>> restored = from_float(to_float(picture.pixels), picture.pixels.dtype)  # doctest: +SKIP
->>> write("out.png", replace(picture, pixels=restored))                    # doctest: +SKIP
+>>> import numpy as np
+>>> from dataclasses import replace
+>>> write("photo.png", Picture(np.zeros((4, 6, 3), np.uint16)))
+>>> picture = read("photo.png")
+>>> restored = from_float(to_float(picture.pixels), picture.pixels.dtype)
+>>> write("out.png", replace(picture, pixels=restored))
+>>> read("out.png").pixels.shape, picture.pixels.dtype.name
+((4, 6, 3), 'uint16')
 """
 
 from guided_dip.images.facts import Facts, TooLargeError, UnknownFormatError, look_at

@@ -180,6 +180,10 @@ def count_pages(path: StrPath) -> int:
     ----------
     path
         The file; one that cannot be read has a page, about which `read` says more.
+
+    Returns
+    -------
+    int
     """
     data, form = _bytes_of(Path(path))
     if form != "TIFF":
@@ -298,7 +302,17 @@ def check_writable(
 
 
 def same_file(a: StrPath, b: StrPath) -> bool:
-    """Tell whether two paths are one file, through links and spellings; either may not exist."""
+    """Tell whether two paths are one file, through links and spellings; either may not exist.
+
+    Parameters
+    ----------
+    a, b
+        The paths.
+
+    Returns
+    -------
+    bool
+    """
     try:
         return Path(a).samefile(b)
     except (OSError, ValueError):

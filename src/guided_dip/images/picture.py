@@ -42,7 +42,15 @@ class TooManyPixelsError(RefusedError):
 
 @dataclass(frozen=True)
 class Resolution:
-    """Pixels per unit of length: per inch, per centimetre, or as some other tag says."""
+    """Pixels per unit of length: per inch, per centimetre, or as some other tag says.
+
+    Attributes
+    ----------
+    x, y
+        Pixels per unit, across and down.
+    unit
+        ``inch``, ``centimetre``, or ``none`` for a mere ratio.
+    """
 
     x: float
     y: float
@@ -112,7 +120,13 @@ class Picture:
         return in_memory_order(self.pixels[..., 0] if gray else self.pixels)
 
     def unmultiplied(self) -> Picture:
-        """Divide the colours by alpha if they have been multiplied by it."""
+        """Divide the colours by alpha if they have been multiplied by it.
+
+        Returns
+        -------
+        Picture
+            With colours of their own; itself if they are that already.
+        """
         if self.alpha is None or not self.premultiplied:
             return self
         alpha = to_float(self.alpha if self.channels == 1 else self.alpha[..., None])
@@ -188,7 +202,19 @@ def joined(pictures: Sequence[Picture]) -> Picture:
 
 
 def parted(picture: Picture, pages: int) -> list[Picture]:
-    """Undo `joined`: return the pages that lie below one another in a picture."""
+    """Undo `joined`: return the pages that lie below one another in a picture.
+
+    Parameters
+    ----------
+    picture
+        Pages of equal height below one another.
+    pages
+        How many.
+
+    Returns
+    -------
+    list of Picture
+    """
     alphas = [None] * pages if picture.alpha is None else np.split(picture.alpha, pages)
     return [
         replace(picture, pixels=pixels, alpha=alpha)
@@ -197,7 +223,17 @@ def parted(picture: Picture, pages: int) -> list[Picture]:
 
 
 def upright(picture: Picture) -> Picture:
-    """Apply the orientation in the picture's EXIF to its pixels, and reset it to 1."""
+    """Apply the orientation in the picture's EXIF to its pixels, and reset it to 1.
+
+    Parameters
+    ----------
+    picture
+        As it was read.
+
+    Returns
+    -------
+    Picture
+    """
     if picture.exif is None:
         return picture
     turn = exif.orientation(picture.exif)
@@ -215,7 +251,19 @@ def upright(picture: Picture) -> Picture:
 
 
 def turned_back(array: Array, picture: Picture) -> Array:
-    """Turn an array that is upright as the pixels of a picture are that was not put upright."""
+    """Turn an array that is upright as the pixels of a picture are that was not put upright.
+
+    Parameters
+    ----------
+    array : (H, W, ...)
+        Upright.
+    picture
+        Whose EXIF says how its pixels lie.
+
+    Returns
+    -------
+    ndarray
+    """
     turn = 1 if picture.exif is None else exif.orientation(picture.exif)
     return _turned(array, {6: 8, 8: 6}.get(turn, turn))
 

@@ -154,6 +154,7 @@ def estimate_sigma(
 
     Examples
     --------
+    >>> from guided_dip.noise import add_gaussian_noise
     >>> noisy = add_gaussian_noise(np.full((64, 64), 0.5), sigma=0.1, seed=0)
     >>> abs(estimate_sigma(noisy) - 0.1) < 0.01
     True

@@ -132,6 +132,11 @@ class NoiseModel:
         ----------
         values
             Any shape.
+
+        Returns
+        -------
+        ndarray
+            In the image's own values.
         """
         if not self.gain:
             return values
@@ -165,7 +170,17 @@ class NoiseModel:
         return max(light, 0.0) + (self.sigma / self.gain) ** 2
 
     def scaled(self, factor: float) -> NoiseModel:
-        """Return the same kind of noise with `factor` times the standard deviation everywhere."""
+        """Return the same kind of noise with `factor` times the standard deviation everywhere.
+
+        Parameters
+        ----------
+        factor
+            Above 0.
+
+        Returns
+        -------
+        NoiseModel
+        """
         return replace(self, sigma=self.sigma * factor, gain=self.gain * factor**2)
 
 
@@ -193,6 +208,11 @@ def parse_noise(text: str) -> NoiseModel | None:
     --------
     >>> parse_noise("gaussian:51")
     NoiseModel(kind='gaussian', sigma=0.2, gain=0.0, black=0.0)
+
+    >>> parse_noise("gaussian:25").sigma == 25 / 255
+    True
+    >>> parse_noise("poisson:30").gain == 1 / 30
+    True
     """
     kind, colon, level = (part.strip() for part in text.partition(":"))
     kind = kind.lower()
@@ -269,6 +289,12 @@ def add_gaussian_noise(image: NDArray[np.floating[Any]], sigma: float, seed: int
     ndarray
         ``image + default_rng(seed).standard_normal(image.shape) * sigma``, float64, the shape of
         ``image``, unclipped.
+
+    Examples
+    --------
+    >>> noisy = add_gaussian_noise(np.full((64, 64), 0.5), sigma=25 / 255, seed=0)
+    >>> round(float(noisy.std() * 255))
+    25
     """
     draw = np.random.default_rng(seed).standard_normal(image.shape)
     return np.asarray(image, dtype=np.float64) + draw * sigma
@@ -290,6 +316,13 @@ def add_noise(image: NDArray[np.floating[Any]], model: NoiseModel, seed: int) ->
     -------
     ndarray
         float64, the shape of ``image``, unclipped.
+
+    Examples
+    --------
+    >>> counted = add_noise(np.full((64, 64), 0.5), parse_noise("poisson:20"), seed=0)
+    >>> photons = counted * 20  # whole ones, 20 at white
+    >>> bool(np.allclose(photons, np.rint(photons)))
+    True
     """
     if not model.gain:
         return add_gaussian_noise(image, model.sigma, seed)

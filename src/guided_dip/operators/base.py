@@ -16,11 +16,33 @@ class Operator(Protocol):
     """A linear map from an image (1, C, H, W) to its measurement."""
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Return ``A x``."""
+        """Return ``A x``.
+
+        Parameters
+        ----------
+        image : (1, C, H, W)
+            ``x``.
+
+        Returns
+        -------
+        Tensor
+            Of four dimensions; not modified in place afterwards.
+        """
         ...
 
     def adjoint(self, measurement: Tensor) -> Tensor:
-        """Return ``A^T y``, an image: ``<A x, y> = <x, A^T y>``."""
+        """Return ``A^T y``, an image: ``<A x, y> = <x, A^T y>``.
+
+        Parameters
+        ----------
+        measurement
+            ``y``, of the shape that the operator returns.
+
+        Returns
+        -------
+        Tensor
+            (1, C, H, W).
+        """
         ...
 
 
@@ -112,10 +134,20 @@ def from_callable(operator: Any, size: tuple[int, int, int, int]) -> Operator:
     size : (1, C, H, W)
         Shape of the images.
 
+    Returns
+    -------
+    Operator
+
     Raises
     ------
     InputError
         If it is none of these.
+
+    Examples
+    --------
+    >>> flipped = from_callable(lambda x: x.flip(-1), (1, 1, 2, 2))
+    >>> flipped.adjoint(torch.eye(2)[None, None])[0, 0].tolist()  # by automatic differentiation
+    [[0.0, 1.0], [1.0, 0.0]]
     """
     if isinstance(operator, Operator):
         return operator

@@ -55,6 +55,11 @@ def motion_kernel(length: float, angle: float) -> NDArray[np.float64]:
     -------
     (K, K), float64
         Sums to 1; K is odd.
+
+    Raises
+    ------
+    InputError
+        If the length is no positive number, or longer than a kernel may be, or the angle is none.
     """
     _checked(length, "length of a motion", LARGEST - 2)
     if not math.isfinite(angle):
@@ -97,7 +102,7 @@ def parse_kernel(text: str) -> NDArray[np.float64]:
     Examples
     --------
     >>> parse_kernel("motion:3,0").round(2).tolist()[1]
-    [0.27, 0.46, 0.27]
+    [0.26, 0.49, 0.26]
     """
     name, _, given = text.partition(":")
     numbers = []
@@ -131,6 +136,14 @@ class Blur:
     ------
     InputError
         If it is no kernel.
+
+    Examples
+    --------
+    >>> blur = Blur(gaussian_kernel(1.0))
+    >>> blur.reach
+    (4, 4)
+    >>> tuple(blur(torch.ones(1, 1, 10, 10)).shape)  # only where all of the kernel is seen
+    (1, 1, 2, 2)
     """
 
     def __init__(self, kernel: NDArray[Any]) -> None:

@@ -92,6 +92,11 @@ def solved(system: Callable[[Tensor], Tensor], left: Tensor, start: Tensor, roun
         Where to begin.
     rounds
         How many at most.
+
+    Returns
+    -------
+    Tensor
+        Of the shape of `left`.
     """
     solution, way, power = start, left, float((left * left).sum())
     least = 1e-12 * power

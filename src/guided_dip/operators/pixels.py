@@ -12,6 +12,13 @@ class Gain:
     ----------
     gain : (1, 1 or C, H, W) tensor
         By how much; 0 where nothing is measured.
+
+    Examples
+    --------
+    >>> import torch
+    >>> gain = Gain(torch.tensor([[[[1.0, 0.5]]]]))
+    >>> gain(torch.ones(1, 3, 1, 2))[0, 0].tolist()
+    [[1.0, 0.5]]
     """
 
     def __init__(self, gain: Tensor) -> None:
@@ -31,8 +38,15 @@ class Mask(Gain):
 
     Parameters
     ----------
-    known : (1, 1 or C, H, W) tensor
+    gain : (1, 1 or C, H, W) tensor
         1 where a pixel was measured, 0 where it is missing.
+
+    Examples
+    --------
+    >>> import torch
+    >>> mask = Mask(torch.tensor([[[[1.0, 0.0]]]]))
+    >>> mask(torch.full((1, 1, 1, 2), 0.75))[0, 0].tolist()
+    [[0.75, 0.0]]
     """
 
     @property

@@ -115,6 +115,14 @@ class Downsample:
     ------
     InputError
         For another scale or kernel.
+
+    Examples
+    --------
+    >>> import torch
+    >>> x, y = torch.rand(1, 1, 8, 8).double(), torch.rand(1, 1, 4, 4).double()
+    >>> smaller = Downsample(2, "area")
+    >>> bool(torch.isclose((smaller(x) * y).sum(), (x * smaller.adjoint(y)).sum()))
+    True
     """
 
     def __init__(self, scale: int, kernel: Kernel = "area") -> None:
@@ -145,7 +153,19 @@ class Downsample:
 
 
 def enlarged(image: Tensor, factor: int) -> Tensor:
-    """Interpolate an image (1, C, H, W) to (1, C, factor H, factor W), bicubically."""
+    """Interpolate an image (1, C, H, W) to (1, C, factor H, factor W), bicubically.
+
+    Parameters
+    ----------
+    image : (1, C, H, W)
+        1.0 is white.
+    factor
+        2 or more.
+
+    Returns
+    -------
+    Tensor
+    """
     height, width = image.shape[-2:]
     return resampled(image, (height * factor, width * factor), "bicubic")
 

@@ -34,6 +34,10 @@ def curves(records: Sequence[Record], plan: Plan, *, title: str = "") -> Figure:
         Its stages.
     title
         Over the figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
     """
     figure = Figure(figsize=CURVES_SIZE, layout="constrained")
     axes = figure.add_subplot()
@@ -105,6 +109,10 @@ def plan_chart(plan: Plan, schedule: Schedule, *, title: str = "") -> Figure:
         The beta schedule that the plan was made with.
     title
         Over the figure; None means what the plan is.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
     """
     figure = Figure(figsize=CHART_SIZE, layout="constrained")
     axes = figure.add_subplot()

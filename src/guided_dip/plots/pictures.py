@@ -55,6 +55,10 @@ def process(snapshots: Sequence[tuple[int, Pixels, float | None]], *, title: str
         (0-based step, estimate, PSNR in dB or None).
     title
         Over the figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
     """
     tiles = [
         Tile(pixels, f"step {step}" if psnr is None else f"step {step}\n{psnr:.2f} dB")
@@ -76,6 +80,10 @@ def forward_strip(
         (timestep, standard deviation of its noise in [0, 1] units, guide), as they are drawn.
     title
         Over the figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
     """
     drawn = [Tile(pixels, f"t = {t}\nnoise {noise * 255:.1f}/255") for t, noise, pixels in guides]
     return _strip([Tile(x_0, "the image\n"), *drawn], title)
@@ -105,6 +113,10 @@ def comparison(
         Of input and restoration against the clean image.
     title
         Over the figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
     """
     shown = [("input", before, scores_before), ("restored", after, scores)]
     if clean is not None:
@@ -133,6 +145,10 @@ def diagnosis(residual: Pixels, spread: Pixels | None = None, *, title: str = ""
         Standard deviation of the draws, of the same size; black is zero.
     title
         Over the figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
     """
     unit = max(float(np.sqrt(np.mean(residual**2))), TINY)
     tiles = [

@@ -64,6 +64,10 @@ class Checkpoint:
         device
             Where the run goes on.
 
+        Returns
+        -------
+        Checkpoint
+
         Raises
         ------
         InputError

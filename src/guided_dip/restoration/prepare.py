@@ -143,6 +143,11 @@ def prepare(
     known
         What is known besides.
 
+    Returns
+    -------
+    Restoration
+        Ready to run; its ``config`` has everything filled in.
+
     Raises
     ------
     InputError

@@ -201,6 +201,10 @@ class Restoration:
         resume
             Where an earlier run of the same restoration had got to.
 
+        Returns
+        -------
+        Result
+
         Raises
         ------
         RunError
@@ -246,6 +250,13 @@ class Restoration:
     def take(self, course: Course, step: Step) -> bool:
         """Note a step, and look at the estimate now and then.
 
+        Parameters
+        ----------
+        course
+            Of the fit.
+        step
+            What the loop yielded.
+
         Returns
         -------
         bool
@@ -261,7 +272,13 @@ class Restoration:
         return True
 
     def finish(self, course: Course) -> Result | None:
-        """Return the result of a fit that is done; None if it is no picture, as it diverged."""
+        """Return the result of a fit that is done; None if it is no picture, as it diverged.
+
+        Parameters
+        ----------
+        course
+            Of the fit.
+        """
         pixels, spread = self._final(course)
         if not np.isfinite(pixels).all():
             return None

@@ -101,6 +101,10 @@ def load_begun(folder: Path) -> Begun:
     folder
         The run folder.
 
+    Returns
+    -------
+    Begun
+
     Raises
     ------
     InputError
@@ -159,6 +163,10 @@ def load_checkpoint(folder: Path, device: str) -> Checkpoint | None:
         The run folder.
     device
         Where the run goes on.
+
+    Returns
+    -------
+    Checkpoint or None
 
     Raises
     ------

@@ -117,6 +117,11 @@ def new_run(
     known
         What is known besides the picture.
 
+    Yields
+    ------
+    RunWriter
+        Takes what is to be kept.
+
     Raises
     ------
     InputError
@@ -147,6 +152,11 @@ def resumed_run(folder: Path) -> Iterator[RunWriter]:
     ----------
     folder
         For which `guided_dip.runs.load_begun` finds a run.
+
+    Yields
+    ------
+    RunWriter
+        Takes what is to be kept.
 
     Raises
     ------
@@ -218,10 +228,12 @@ def _publish(draft: Path, folder: Path) -> None:
 class RunWriter:
     """Fills the draft of a run folder; `new_run` and `resumed_run` give one.
 
-    Attributes
+    Parameters
     ----------
     draft
         The folder that is being filled.
+    metrics
+        Its file of records, open.
     """
 
     def __init__(self, draft: Path, metrics: TextIO) -> None:
@@ -229,19 +241,37 @@ class RunWriter:
         self._metrics = metrics
 
     def record(self, record: Record) -> None:
-        """Write the record of a step."""
+        """Write the record of a step.
+
+        Parameters
+        ----------
+        record
+            Appended, and handed to the system at once.
+        """
         self._metrics.write(json.dumps(plain(asdict(record))) + "\n")
         self._metrics.flush()
 
     def records(self, records: Sequence[Record]) -> None:
-        """Write the records of all steps so far, in place of those that are there."""
+        """Write the records of all steps so far, in place of those that are there.
+
+        Parameters
+        ----------
+        records
+            In their order.
+        """
         self._metrics.seek(0)
         self._metrics.truncate()
         for record in records:
             self.record(record)
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Keep a checkpoint, in place of the one before."""
+        """Keep a checkpoint, in place of the one before.
+
+        Parameters
+        ----------
+        checkpoint
+            From which the run can go on.
+        """
         write_whole(self.draft / CHECKPOINT, checkpoint.to_bytes())
 
     def preview(self, png: bytes) -> None:
@@ -255,7 +285,18 @@ class RunWriter:
         write_whole(self.draft / PREVIEW, png)
 
     def estimate(self, estimate: Picture) -> Path:
-        """Write the estimate of an interrupted run, and return where it is."""
+        """Write the estimate of an interrupted run, and return where it is.
+
+        Parameters
+        ----------
+        estimate
+            In the form in which the result would be.
+
+        Returns
+        -------
+        Path
+            The file, in the draft.
+        """
         suffix = Path(RESTORED[estimate.format]).suffix
         path = self.draft.parent / f"{ESTIMATE}{suffix}"
         write(path, estimate, overwrite=True)

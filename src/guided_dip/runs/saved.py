@@ -33,7 +33,19 @@ _RECORD = TypeAdapter(Record)
 
 @dataclass(frozen=True)
 class SavedRun:
-    """A run folder, read back. Pictures are (H, W) or (H, W, 3) float32, 1.0 is white."""
+    """A run folder, read back. Pictures are (H, W) or (H, W, 3) float32, 1.0 is white.
+
+    Attributes
+    ----------
+    folder
+        Where it is.
+    config
+        With everything filled in.
+    summary
+        What is worth knowing of it.
+    records
+        One a step.
+    """
 
     folder: Path
     config: Config
@@ -89,6 +101,10 @@ def load_run(folder: Path) -> SavedRun:
     ----------
     folder
         The run folder.
+
+    Returns
+    -------
+    SavedRun
 
     Raises
     ------

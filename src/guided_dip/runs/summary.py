@@ -28,14 +28,32 @@ PACKAGES = ("guided-dip", "torch", "numpy")
 
 @dataclass(frozen=True)
 class Source:
-    """The file that was restored: its name without folders, and the digest of its bytes."""
+    """The file that was restored: its name without folders, and the digest of its bytes.
+
+    Attributes
+    ----------
+    name
+        Without folders; what cannot be read as text is escaped.
+    sha256
+        Of all of its bytes, in hexadecimal digits.
+    """
 
     name: str
     sha256: str
 
     @classmethod
     def of(cls, path: Path) -> Source:
-        """Describe a file."""
+        """Describe a file.
+
+        Parameters
+        ----------
+        path
+            It.
+
+        Returns
+        -------
+        Source
+        """
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         return cls(os.fsencode(path.name).decode(errors="backslashreplace"), digest)
@@ -43,7 +61,15 @@ class Source:
 
 @dataclass(frozen=True)
 class Peak:
-    """Best step against the clean image: an oracle's figure, as it takes that image to see it."""
+    """Best step against the clean image: an oracle's figure, as it takes that image to see it.
+
+    Attributes
+    ----------
+    step
+        0-based.
+    psnr
+        Of that step's raw output, in dB.
+    """
 
     step: int
     psnr: float
@@ -169,6 +195,10 @@ def summarize(
         Whether the noise model came from the image.
     region
         As in the summary.
+
+    Returns
+    -------
+    Summary
     """
     config, records = result.config, result.records
     height, width, channels = restoration.unrestored.shape
@@ -226,7 +256,13 @@ def _snapshots(restoration: Restoration, result: Result) -> tuple[Snapshot, ...]
 
 
 def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
-    """Return the versions of Python and of packages."""
+    """Return the versions of Python and of packages.
+
+    Parameters
+    ----------
+    packages
+        Names of distributions.
+    """
     found = {name: metadata.version(name) for name in packages}
     return {"python": platform.python_version()} | found
 

@@ -57,7 +57,23 @@ class FromZ(Once):
 
 
 def observation(y: Tensor, z: tuple[Tensor, ...], *, jitter: float, seed: int) -> FromZ:
-    """Return plain DIP's supervision: the target is the observation itself."""
+    """Return plain DIP's supervision: the target is the observation itself.
+
+    Parameters
+    ----------
+    y : (1, C, H, W)
+        The observation.
+    z : tuple of (1, Cz, H, W)
+        The network input: one for all stages, or one a stage.
+    jitter
+        Standard deviation of what is added to z at each step.
+    seed
+        Of the run.
+
+    Returns
+    -------
+    FromZ
+    """
     return FromZ(z, lambda _stage: y, jitter=jitter, seed=seed)
 
 
@@ -75,6 +91,29 @@ def clean_guides(
     """Return the report's supervision: guides drawn from the clean image, so an oracle's.
 
     Each guide has noise of its own, as the report's have, or all share one draw.
+
+    Parameters
+    ----------
+    x_0 : (1, C, H, W)
+        The clean image, in [0, 1].
+    z : tuple of (1, Cz, H, W)
+        The network input: one for all stages, or one a stage.
+    plan
+        The stages.
+    schedule
+        Its beta schedule.
+    convention
+        Of the noise: ``offset``, ``centred`` or ``unbiased``.
+    jitter
+        Standard deviation of what is added to z at each step.
+    seed
+        Of the run.
+    shared_noise
+        One draw for all guides.
+
+    Returns
+    -------
+    FromZ
     """
 
     def guide(stage: int) -> Tensor:
@@ -99,6 +138,31 @@ def observation_guides(
     """Return the report's idea made honest: guides diffused on from the noisy observation.
 
     What is added is drawn afresh for each guide, or all share one draw.
+
+    Parameters
+    ----------
+    y : (1, C, H, W)
+        The observation.
+    z : tuple of (1, Cz, H, W)
+        The network input: one for all stages, or one a stage.
+    plan
+        The stages.
+    schedule
+        Its beta schedule.
+    sigma
+        Its noise level in [0, 1] units.
+    convention
+        Of the noise: ``offset``, ``centred`` or ``unbiased``.
+    jitter
+        Standard deviation of what is added to z at each step.
+    seed
+        Of the run.
+    shared_noise
+        One draw for all guides.
+
+    Returns
+    -------
+    FromZ
     """
 
     def guide(stage: int) -> Tensor:

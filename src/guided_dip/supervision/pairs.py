@@ -29,13 +29,39 @@ class Supervision(Protocol):
     """What the loop asks at each step."""
 
     def pair(self, stage: int, step: int) -> Pair:
-        """Return the input and target of step `step`, which lies in stage `stage` of the plan."""
+        """Return the input and target of step `step`, which lies in stage `stage` of the plan.
+
+        Parameters
+        ----------
+        stage
+            0-based, of all restarts.
+        step
+            0-based, of the whole run: what is drawn follows from it, whatever was drawn before.
+
+        Returns
+        -------
+        Pair
+        """
         ...
 
     def final_input(self, stage: int, draw: int, window: Window | None = None) -> Tensor:
         """Return the input from which draw `draw` of the restoration is computed.
 
         Of a window of it, if one is given: the same at a pixel in every window.
+
+        Parameters
+        ----------
+        stage
+            The last one that was fitted.
+        draw
+            0-based.
+        window
+            Rows and columns of a part of the image; None: all of it.
+
+        Returns
+        -------
+        Tensor
+            (1, Cin, H, W).
         """
         ...
 
@@ -45,7 +71,15 @@ class Supervision(Protocol):
         ...
 
     def again(self, output: Tensor, passes: int) -> Tensor | None:
-        """Return what goes into the network after so many passes; None if the output is final."""
+        """Return what goes into the network after so many passes; None if the output is final.
+
+        Parameters
+        ----------
+        output : (1, C, H, W)
+            What the network made of the last input.
+        passes
+            So far, at least 1.
+        """
         ...
 
 
@@ -62,6 +96,19 @@ def cut(image: Tensor, window: Window | None, pages: int = 1) -> Tensor:
     """Return a window of an image, which is reflected where the window ends beyond it.
 
     Of so many pages below one another, where it ends beyond the page that it begins in.
+
+    Parameters
+    ----------
+    image : (1, C, H, W)
+        All of it.
+    window
+        Rows and columns; None: the image itself.
+    pages
+        That lie below one another, of equal height.
+
+    Returns
+    -------
+    Tensor
     """
     if window is None:
         return image

@@ -34,7 +34,13 @@ class Grain(Protocol):
         ...
 
     def part(self, window: Window | None) -> Grain:
-        """Return that of a window of the image; None: of all of it."""
+        """Return that of a window of the image; None: of all of it.
+
+        Parameters
+        ----------
+        window
+            Rows and columns.
+        """
         ...
 
     def __call__(self, white: Tensor) -> Tensor:
@@ -67,7 +73,13 @@ class Filter:
         self._kernel, self._mixing = kernel, mixing
 
     def part(self, window: Window | None) -> Filter:
-        """Return itself: it is the same everywhere."""
+        """Return itself: it is the same everywhere.
+
+        Parameters
+        ----------
+        window
+            Not looked at.
+        """
         del window
         return self
 
