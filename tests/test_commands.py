@@ -73,6 +73,8 @@ SMALLER = (
 )
 
 NOT_RUN = {
+    r"^guided-dip web": "serves until it is ended; tests/test_web_server.py runs it",
+    r"^curl ": "asks a server; tests/test_web_api.py and test_web_server.py ask the same",
     r"^make (demo|test|lint|format)": "installs software; CI does lint and test",
     r"^make docs": "is what tests/test_site.py does",
     r"^pip install": "installs software; CI does",
