@@ -9,6 +9,7 @@ from importlib import metadata
 import numpy as np
 import pytest
 
+from guided_dip import __version__
 from guided_dip import config as configs
 from guided_dip.config import make_config
 from guided_dip.errors import InputError, RunError
@@ -134,7 +135,7 @@ def test_what_was_never_installed_is_of_unknown_version(monkeypatch):
 
     monkeypatch.setattr(metadata, "version", missing)
     found = versions(["guided-dip", "torch"])
-    assert found["guided-dip"] == "0+unknown"
+    assert found["guided-dip"] == __version__
     assert found["torch"] == "unknown"
     assert set(found) == {"python", "guided-dip", "torch"}
 
