@@ -89,6 +89,7 @@ def check_program(wheel: Path) -> None:
         assert (folder / "b.png").is_file()
         said(programs, folder, "guided-dip", "ablate", "--print")  # needs what is no code
         said(programs, folder, "guided-dip", "info")
+        said(programs, folder, "python", "-m", "npe2", "validate", "guided-dip")
 
 
 if __name__ == "__main__":
