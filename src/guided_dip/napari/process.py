@@ -185,9 +185,9 @@ def serve(talk: Talk) -> None:
 
 def main() -> None:
     """Be the process. What libraries print on stdout goes to stderr."""
-    said = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    serve(Talk(sys.stdin, said))
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as said:
+        os.dup2(2, 1)
+        serve(Talk(sys.stdin, said))
 
 
 if __name__ == "__main__":
