@@ -563,3 +563,130 @@ def test_a_late_signal_is_for_the_next_page(work, late):
     assert "interrupted at page 2 of 3" in work.log("stack.tif")
     work.carry_out("stack.tif")
     assert work.ends()["stack.tif"].done.pages == 3
+
+
+# Orders of a picture's own
+
+
+class Made:
+    """Notes what is made besides."""
+
+    def __init__(self):
+        self.made = []
+
+    def begins(self, item):
+        self.made.append(("begins", item.name, item.output.exists()))
+
+    def ended(self, item, summaries):
+        self.made.append(("ended", item.name, item.output.exists(), len(summaries)))
+
+
+def test_pictures_with_orders_of_their_own_are_restored_by_these(work):
+    for name in ("a.png", "b.png"):
+        work.picture(name, (24, 20))
+    made = Made()
+    clean = work.picture("clean.png", (24, 20), seed=1)
+    own = orders(
+        settings={"seed": 5}, region="2,3,10,8", clean=clean, keep_runs=True, figures=False,
+        time_budget=1000.0, beside=made,
+    )  # fmt: skip
+    alike = orders(settings={"backbone_options": {"width": 4, "scales": 2}})
+    work.carry_out(work.item("a.png", orders=own), "b.png", with_=alike)
+    assert work.kinds() == {"a.png": "done", "b.png": "done"}
+    before, after = (
+        np.asarray(Image.open(path))
+        for path in (work.folder / "in" / "a.png", work.place.output("a.png"))
+    )
+    changed = (before != after).any(2)
+    assert changed[3:11, 2:12].any()
+    assert not changed[11:].any()
+    summary = load_run(work.place.run("a.png")).summary
+    assert (summary.seed, summary.region) == (5, "2,3,10,8")
+    assert summary.scores is not None
+    assert not list(work.place.run("a.png").glob("curves.png"))
+    assert made.made == [("begins", "a.png", False), ("ended", "a.png", True, 1)]
+    assert work.written() == sorted(
+        ["a.png", "b.png", *(name for name in work.written() if "/runs/" in name)]
+    )
+
+
+def test_a_page_of_a_stack_is_restored_alone(work):
+    work.stack("s.tif")
+    end = work.carry_out("s.tif", with_=orders(page=1))["s.tif"]
+    assert (end.kind, end.done.pages) == ("done", 1)
+    assert tifffile.imread(work.place.output("s.tif")).shape == (16, 16)
+    work.carry_out(work.item("s.tif", output="t.tif"), with_=orders(page=7))
+    assert work.kinds() == {"s.tif": "failed"}
+
+
+def test_steps_say_where_the_fit_is_as_often_as_is_wanted(work):
+    work.picture("a.png")
+    clean = work.picture("clean.png", seed=1)
+    work.carry_out("a.png", with_=orders(told_every=0.0, clean=clean, preview_every=1000.0))
+    reached = [event.at for event in work.events if event.kind == "step"]
+    assert [at.step for at in reached] == [1, 2, 3, 4, 5, 6]
+    assert {at.steps for at in reached} == {6}
+    assert [at.stage for at in reached] == sorted(at.stage for at in reached)
+    assert {at.stages for at in reached} == {reached[-1].stage}
+    assert all(at.loss > 0 and at.psnr > 0 and at.previews == 0 for at in reached)
+    seconds = [at.seconds for at in reached]
+    assert seconds == sorted(seconds)
+
+
+def test_steps_that_come_before_the_fit_are_none_of_it(work):
+    work.picture("a.png", (64, 64))
+    mask = np.zeros((64, 64), np.uint8)
+    mask[10:50, 10:50] = 255
+    Image.fromarray(mask).save(work.folder / "mask.png")
+    settings = {"task": "inpaint", "noise": "none", "effort": "fast"}
+    wide = orders(settings=settings, mask=work.folder / "mask.png", told_every=0.0)
+    monkey = pytest.MonkeyPatch()
+    monkey.setattr("guided_dip.restoration.structure.WORK", {"fast": (4, 10)})
+    work.carry_out("a.png", with_=wide)
+    monkey.undo()
+    reached = [event.at for event in work.events if event.kind == "step"]
+    assert work.kinds() == {"a.png": "done"}
+    assert reached[:10] == [None] * 10
+    assert [at.step for at in reached[10:]] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_picture_of_which_there_is_enough_is_done_with_its_estimate(
+    work, every_step, monkeypatch
+):
+    monkeypatch.setattr(carrying, "LOOK_EVERY", 0.0)
+    work.picture("a.png")
+    enough = work.folder / "enough"
+
+    def on_event(event):
+        if event.kind == "step" and event.at.step == 10:
+            enough.touch()
+
+    work.on_event = on_event
+    long = orders(settings={"steps": 40}, keep_runs=True, figures=False)
+    end = work.carry_out(work.item("a.png", enough=enough), with_=long)["a.png"]
+    assert end.kind == "done"
+    assert "ended at step 10 of 40, as was asked" in end.done.note
+    assert load_run(work.place.run("a.png")).summary.steps == 10
+
+
+def test_pages_that_are_left_when_there_is_enough_stay_as_they_are(work, every_step, monkeypatch):
+    monkeypatch.setattr(carrying, "LOOK_EVERY", 0.0)
+    work.stack("s.tif")
+    enough = work.folder / "enough"
+    enough.touch()
+    assert work.carry_out(work.item("s.tif", enough=enough))["s.tif"].kind == "done"
+    before = tifffile.imread(work.folder / "in" / "s.tif")
+    after = tifffile.imread(work.place.output("s.tif"))
+    assert (after.shape, after.dtype) == (before.shape, before.dtype)
+    assert (after[1:] == before[1:]).all()
+    assert (after[0] != before[0]).any()
+
+
+def test_orders_are_known_by_what_they_were_before_there_were_more(work):
+    assert set(orders().content()) == {"results", "settings"}
+    assert set(orders(preview_every=1.0, told_every=0.1, figures=False).content()) == set(
+        orders().content()
+    )
+    clean = work.picture("clean.png")
+    more = orders(page=1, region="0,0,8,8", time_budget=3.0, clean=clean).content()
+    assert set(more) == {"results", "settings", "page", "region", "time_budget", "clean"}

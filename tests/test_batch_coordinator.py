@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,7 +21,9 @@ from guided_dip.batch.manifest import Manifest
 from guided_dip.batch.pace import Pace
 from guided_dip.batch.place import Place
 from guided_dip.batch.work import Event
+from guided_dip.errors import InputError
 from guided_dip.jobs import stop as stopping
+from guided_dip.workers import Bell
 
 
 class Batch:
@@ -45,16 +48,19 @@ class Batch:
             output_stamp_of=lambda output: stamp_of(self.place.output(output)),
         )
 
-    def run(self, executor, asked=None, on_progress=None, **rules):
-        coordinator = Coordinator(
+    def coordinator(self, executor, on_progress=None, settings="one", more=None, **rules):
+        return Coordinator(
             self.manifest,
-            "one",
+            settings,
             executor,
             self.place,
             Rules(**rules),
             on_progress or (lambda _: None),
+            **(more or {}),
         )
-        return coordinator.run(asked or Requests())
+
+    def run(self, executor, asked=None, on_progress=None, **rules):
+        return self.coordinator(executor, on_progress, **rules).run(asked or Requests())
 
     def states(self):
         return {entry.name: entry.state for entry in self.manifest.entries()}
@@ -95,7 +101,7 @@ class Scripted:
 
     def __init__(self, says=done, workers=1, lagging=False):
         self.says, self.workers, self.lagging = says, workers, lagging
-        self.groups, self.pending = [], []
+        self.groups, self.pending, self.ended = [], [], []
         self.stops = 0
         self.tired = 0
 
@@ -126,6 +132,11 @@ class Scripted:
         # As a process that has told of its last picture, and has not yet said that it waits.
         self.tired = full - len(self.pending) if self.lagging else 0
         return events
+
+    def end(self, name):
+        self.ended.append(name)
+        groups = [[item for item in group if item.name != name] for group in self.pending]
+        self.pending = [group for group in groups if group]
 
     def stop(self):
         self.stops += 1
@@ -635,3 +646,129 @@ def test_a_stamp_is_that_of_the_output(batch):
     batch.run(Scripted())
     written = batch.manifest.entry("a.png").done.stamp
     assert written == stamp_of(batch.place.output("a.png")) == Stamp(written.size, written.changed)
+
+
+# Pictures one by one
+
+
+def long(item):
+    return Event("step", item.name, share=0.1)
+
+
+@pytest.mark.parametrize("reason", [None, "took too long"])
+def test_a_picture_that_is_ended_is_heard_of_no_more_and_no_other_notices(batch, reason):
+    batch.enrol("a.png", "b.png")
+    heard = []
+
+    def on_event(event):
+        heard.append((event.kind, event.name))
+        if event.kind == "step" and event.name == "a.png":
+            coordinator.end("a.png", reason)
+
+    executor = Scripted(lambda item: long(item) if item.name == "a.png" else done(item), workers=2)
+    coordinator = batch.coordinator(executor, more={"on_event": on_event})
+    ending = coordinator.run(Requests())
+    assert executor.ended == ["a.png"]
+    assert executor.stops == 0
+    if reason is None:
+        assert ending.counts == Counts(done=1)
+        assert batch.manifest.entry("a.png") is None
+        assert heard[-1] == ("gone", "a.png")
+    else:
+        assert ending.counts == Counts(done=1, failed=1)
+        assert batch.reason("a.png") == reason
+        assert heard[-1] == ("failed", "a.png")
+    assert heard[:2] == [("given", "a.png"), ("given", "b.png")]
+
+
+def test_a_picture_that_is_queued_is_ended_without_being_begun(batch):
+    batch.enrol("a.png", "b.png", "c.png")
+    coordinator = batch.coordinator(Scripted())
+    coordinator.end("b.png")
+    coordinator.end("c.png", "is not running, so it has not taken long")
+    coordinator.end("never.png")
+    ending = coordinator.run(Requests())
+    assert ending.counts == Counts(done=2)
+    assert batch.manifest.entry("b.png") is None
+
+
+def test_an_end_that_is_asked_for_elsewhere_wakes_the_loop(batch, monkeypatch):
+    monkeypatch.setattr(coordinating, "TURN", 60.0)
+    batch.enrol("a.png")
+    bell, heard = Bell(), threading.Event()
+
+    class Asleep(Scripted):
+        def wait(self, seconds):
+            heard.set()
+            bell.wait(seconds)
+            return []
+
+    coordinator = batch.coordinator(Asleep(), more={"bell": bell})
+
+    def end():
+        assert heard.wait(30)
+        coordinator.end("a.png")
+
+    other = threading.Thread(target=end)
+    other.start()
+    before = time.monotonic()
+    assert coordinator.run(Requests()).counts == Counts()
+    assert time.monotonic() - before < 30
+    other.join()
+
+
+def test_a_bell_wakes_who_has_nothing_to_do(batch, monkeypatch):
+    monkeypatch.setattr(coordinating, "TURN", 60.0)
+    bell, asked = Bell(), Requests()
+
+    def look():
+        looks.append(time.monotonic())
+        if len(looks) == 1:
+            threading.Timer(0.05, bell.ring).start()
+        else:
+            asked.drain = True
+
+    looks = []
+    coordinator = batch.coordinator(
+        Scripted(), more={"bell": bell}, look=look, look_every=0.0, settings=None
+    )
+    coordinator.run(asked)
+    assert looks[1] - looks[0] < 30
+
+
+def test_whatever_is_queued_is_carried_out_with_what_is_its_own(batch):
+    batch.manifest.keep_settings("two", {})
+    batch.enrol("a.png", "b.png")
+    given = []
+
+    def completed(item):
+        if item.name == "b.png":
+            raise InputError("cannot be restored")
+        return replace(item, enough=Path("own"))
+
+    def says(item):
+        given.append(item)
+        return done(item)
+
+    heard = []
+    more = {"completed": completed, "on_event": lambda event: heard.append(event.kind)}
+    ending = batch.coordinator(Scripted(says), settings=None, more=more).run(Requests())
+    assert ending == Ending(Counts(done=1, failed=1), 1, 1)
+    assert [item.enough for item in given] == [Path("own")]
+    assert batch.reason("b.png") == "cannot be restored"
+    assert sorted(heard) == ["done", "failed", "given"]
+
+
+def test_what_is_heard_has_been_written_down(batch):
+    batch.enrol("a.png", "b.png")
+    states = {}
+
+    def on_event(event):
+        states[event.name, event.kind] = batch.states()[event.name]
+
+    ends = iter([lost, done, done])
+    executor = Scripted(lambda item: next(ends)(item))
+    batch.coordinator(executor, more={"on_event": on_event}).run(Requests())
+    assert states["a.png", "given"] == "running"
+    assert states["a.png", "lost"] == "queued"
+    assert states["b.png", "done"] == "done"

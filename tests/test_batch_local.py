@@ -1,5 +1,6 @@
 """Processes of this machine: no more at a time than its memory holds, and none forgotten."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -19,7 +20,10 @@ class FakeWorker:
     def __init__(self, place):
         self.place = place
         self.item = None
-        self.answers = 0
+        self.answers = self.kills = 0
+
+    def kill(self):
+        self.kills += 1
 
     def give(self, item):
         assert self.item is None
@@ -297,3 +301,51 @@ def test_the_work_function_asks_for_memory_and_tells_through_its_link(monkeypatc
     monkeypatch.setattr(local, "carry_out", carries_out)
     local._carry_out(local._Group(tuple(items("a")), Orders(make_config({}))), link)
     assert said == [_Needs(5), Event("done", "a")]
+
+
+def test_a_picture_that_is_ended_ends_its_process_alone_and_is_heard_of_no_more(make):
+    executor, pool = make([None] * 3, memory=4 * GIB)
+    executor.submit(items("a"))
+    executor.submit(items("b"))
+    executor.submit(items("c", "d"))
+    a, b, c = pool.crew
+    pool.said = [(a, _Needs(3 * GIB)), (b, _Needs(3 * GIB))]
+    executor.wait(1)
+    executor.end("a")
+    executor.end("never")
+    assert [worker.kills for worker in pool.crew] == [1, 0, 0]
+    pool.said = [(a, Event("step", "a", share=0.5))]
+    die(pool, a)
+    assert executor.wait(1) == []
+    assert computing(executor) == [b]  # which waited for the memory
+    executor.end("d")
+    assert (c.kills, executor.wait(1)) == (1, [Event("cut", "c")])
+    die(pool, c)
+    assert executor.wait(1) == []
+
+
+def test_pictures_have_orders_of_their_own_and_devices_are_chosen_for_these_too(make):
+    executor, pool = make(["cuda:0"])
+    own = Orders(make_config({"steps": 7}), page=2)
+    (item,) = items("a")
+    executor.submit([replace(item, orders=own)])
+    (given,) = pool.crew[0].item.items
+    assert (given.orders.config.steps, given.orders.page) == (7, 2)
+    assert given.orders.config.device == "cuda:0"
+
+
+def test_a_bell_is_the_pool_s(monkeypatch):
+    monkeypatch.setattr(local, "Pool", lambda *given: given)
+    bell = local.Bell()
+    executor = LocalExecutor(Orders(make_config({})), [None], None, bell)
+    assert executor._pool[2] is bell
+
+
+def test_processes_that_wait_can_be_had_warm(monkeypatch):
+    monkeypatch.setattr(local, "Pool", FakePool)
+    monkeypatch.setattr(FakeWorker, "pid", None, raising=False)
+    executor = LocalExecutor(Orders(make_config({})), [None] * 2, None, warm=True)
+    executor.wait(0)
+    assert executor.room() == 0
+    assert {worker.item for worker in executor._pool.crew} == {local._Warm()}
+    local._carry_out(local._Warm(), None)

@@ -1156,3 +1156,22 @@ def test_importing_it_loads_nothing_heavy():
     code = "import sys, guided_dip.batch.manifest; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "numpy", "pydantic"} & set(run.stdout.split())
+
+
+def test_what_is_withdrawn_is_forgotten_and_lets_others_go_on(tmp_path):
+    with Manifest.create(tmp_path / "manifest.sqlite", ROOT) as batch:
+        batch.keep_settings("one", {})
+        world = World("a.tif", "a.jpg", "b.tif")
+        world.enrol(batch, "a.tif", "a.jpg", "b.tif")
+        assert batch.entry("a.jpg").state == "failed"
+        assert batch.queued(None) == 2
+        assert batch.has_queued(None)
+        batch.claim(1)
+        batch.withdraw(["a.tif", "never.tif"])
+        assert batch.entry("a.tif") is None
+        assert batch.entry("a.jpg").state == "queued"  # as nobody has its output any more
+        assert batch.counts() == Counts(queued=2)
+        batch.withdraw(["a.jpg", "b.tif"])
+        assert batch.counts() == Counts()
+        assert not batch.has_queued(None)
+        assert world.enrol(batch, "a.tif").new == 1

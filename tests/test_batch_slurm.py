@@ -395,6 +395,7 @@ def test_events_come_back_as_they_were(tmp_path):
     assert lines[-1] == {"over": True}
     events = [event for line in lines if (event := event_of(line)) is not None]
     assert events[0] == Event("begun", item.name)
+    assert (events[1].kind, events[1].at.step, events[1].at.steps) == ("step", 1, 2)
     assert events[-1].kind == "done"
     assert events[-1].done is not None
     assert events[-1].done.stamp == stamp_of(item.output)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from guided_dip import workers
-from guided_dip.workers import Ended, Pool
+from guided_dip.workers import Bell, Ended, Pool
 from jobs_of_workers import carry_out
 
 LIMIT = 30  # seconds after which a test has failed rather than the machine is slow
@@ -524,3 +524,37 @@ def test_an_interrupt_that_comes_while_a_process_is_started_is_not_lost():
         assert came == [True]
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("at", ["sleep", "resist", "compute"])
+def test_a_worker_that_is_killed_is_gone_at_once_whatever_it_is_at(pair, at):
+    worker, other = begun(pair, at), begun(pair, "sleep")
+    pid, before = worker.pid, time.monotonic()
+    worker.kill()
+    assert time.monotonic() - before < 1
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert pair.wait(LIMIT) == [(worker, Ended(-signal.SIGKILL))]
+    assert pair.busy == [other]
+    assert pair.idle[0].place == "a"
+
+
+def test_a_bell_ends_a_wait_from_another_thread():
+    bell = Bell()
+    with Pool(carry_out, ["a"], bell) as pool:
+        begun(pool, "sleep")
+        threading.Timer(0.1, bell.ring).start()
+        before = time.monotonic()
+        assert pool.wait(LIMIT) == []
+        assert time.monotonic() - before < LIMIT / 2
+        bell.ring()
+        bell.ring()
+        assert pool.wait(LIMIT) == []  # once, however often it rang
+        assert pool.wait(0.01) == []
+    bell.ring()
+    assert bell.wait(0)
+    assert not bell.wait(0)
+    for _ in range(100_000):  # nobody listens
+        bell.ring()
+    assert bell.wait(0)
+    assert not bell.wait(0)

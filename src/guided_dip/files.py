@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from guided_dip.errors import InputError, RunError
 
@@ -60,11 +61,29 @@ def write_whole(path: Path, data: bytes | str) -> None:
     RunError
         If it cannot be written, for instance on a full disk.
     """
+    with writing_whole(path) as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+
+
+@contextmanager
+def writing_whole(path: Path) -> Iterator[BinaryIO]:
+    """Write a file bit by bit, and put it in its place in one step, or not at all.
+
+    Parameters
+    ----------
+    path
+        As for `write_whole`.
+
+    Raises
+    ------
+    RunError
+        If it cannot be written, for instance on a full disk.
+    """
     target = Path(os.path.realpath(path))
     temporary = target.with_name(f"{_beginning(target)}{secrets.token_hex(8)}{TEMPORARY}")
     try:
         with temporary.open("xb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         if target.exists():

@@ -26,6 +26,8 @@ from guided_dip.supervision import Pair, Supervision
 from guided_dip.tiling import Tile, Tiling, Window
 from guided_dip.training import TURNS, Batch, FitSettings, Trainer, Trainers, looked_at
 
+HALFWAY = 0.5  # through a restart, from where on it shows more than one that has ended before
+
 
 @dataclass(frozen=True)
 class Step:
@@ -299,6 +301,26 @@ class Fit:
         if self._has_ended():
             members.add(*self._own_estimate(draws))
         return members.estimate_and_spread()
+
+    def glance(self) -> Tensor:
+        """Return about what the estimate is now, by one output of the network.
+
+        A restart under way counts the more the farther it is, beside those that have ended; of a
+        large image only the one that shows more is looked at.
+
+        Returns
+        -------
+        x_hat : (1, C, H, W) float32
+        """
+        reached = 1.0 if self._has_ended() else self._progress()
+        if self.tiling is not None and self._mean_output is None:
+            ended = [] if self._has_ended() else self._networks()
+            networks = ended[-1:] if reached < HALFWAY and ended else [(self._shown, self._stage)]
+            return assembled(self.tiling, None, lambda tile: self._tile(tile, 1, networks))[0]
+        own, count = self._own_estimate(1)[0], self._ended.count
+        if not count:
+            return own
+        return (count * self._ended.estimate_and_spread()[0] + reached * own) / (count + reached)
 
     def _draws(self, wanted: int | None) -> int:
         """Return how many outputs there are to average."""

@@ -36,6 +36,7 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any, NoReturn, Protocol, Self
 
 PATIENCE = 3.0  # seconds that a worker has to clean up
+KILLED = 1.0  # seconds in which the system ends a process that is killed
 AT_ONCE = 1000  # messages of one worker that are read before others have their turn
 _IDLE = b"."  # what a worker sends when it is idle again; no pickle begins like that
 
@@ -92,6 +93,41 @@ class _Letter:
 
     content: Any
     question: int = 0
+
+
+class Bell:
+    """Wakes the thread that waits for workers, from any other thread."""
+
+    def __init__(self) -> None:
+        self._reader, self._writer = multiprocessing.get_context("spawn").Pipe(duplex=False)
+        self._lock = threading.Lock()
+        self._rung = False
+
+    def ring(self) -> None:
+        """Wake who waits, or who will wait next."""
+        with self._lock:
+            if not self._rung:  # one is enough, and a pipe holds so many
+                self._rung = True
+                self._writer.send_bytes(b"!")
+
+    def hush(self) -> None:
+        """Take it as heard."""
+        with self._lock:
+            if self._rung:
+                self._rung = False
+                self._reader.recv_bytes()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for it, and tell whether it rang.
+
+        Parameters
+        ----------
+        seconds
+            The most to wait.
+        """
+        rang = self._reader.poll(seconds)
+        self.hush()
+        return rang
 
 
 class Worker:
@@ -171,6 +207,12 @@ class Worker:
         if self._process is not None:
             self._process.terminate()
 
+    def kill(self) -> None:
+        """End the process at once, without a chance to clean up: the pool tells when it has."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.join(KILLED)
+
     def stop(self) -> None:
         """End the process, whatever it is at; what it has said and nobody has read is lost."""
         self.terminate()
@@ -248,10 +290,13 @@ class Pool:
         What is done with each item.
     places
         One for each worker.
+    bell
+        Ends a wait early.
     """
 
-    def __init__(self, work: Work, places: Sequence[Any]) -> None:
+    def __init__(self, work: Work, places: Sequence[Any], bell: Bell | None = None) -> None:
         self._work = work
+        self._bell = bell
         self._crew = [Worker(work, place) for place in places]
 
     def __enter__(self) -> Self:
@@ -294,8 +339,8 @@ class Pool:
         Returns
         -------
         list of (Worker, message)
-            Empty if the time runs out, if nobody is busy, or if all that has come of it is that a
-            worker is idle again.
+            Empty if the time runs out, if the bell rings, if nobody is busy, or if all that has
+            come of it is that a worker is idle again.
 
         Notes
         -----
@@ -305,7 +350,10 @@ class Pool:
         busy = self.busy
         if not busy:
             return []
-        ready = wait([worker._connection for worker in busy], seconds)
+        bells = [] if self._bell is None else [self._bell._reader]
+        ready = wait([*(worker._connection for worker in busy), *bells], seconds)
+        if self._bell is not None:
+            self._bell.hush()
         with _held(signal.SIGTERM), _held(signal.SIGINT):
             return [
                 (worker, message)

@@ -237,7 +237,8 @@ def keep_orders(manifest: Manifest, orders: Orders) -> str:
 
 
 def _plain(orders: Orders) -> list[tuple[str, Any]]:
-    return [(key, value) for key, value in vars(orders).items() if key != "config"]
+    # What is made besides decides nothing of what comes of a picture.
+    return [(key, value) for key, value in vars(orders).items() if key not in ("config", "beside")]
 
 
 def kept_orders(kept: Mapping[str, Any]) -> Orders:
@@ -256,8 +257,8 @@ def kept_orders(kept: Mapping[str, Any]) -> Orders:
     try:
         values = dict(kept["orders"])
         values["config"] = make_config(dict(values["config"]))
-        for name in ("mask", "kernel", "gain"):
-            values[name] = None if values[name] is None else Path(values[name])
+        for name in ("mask", "kernel", "gain", "clean"):
+            values[name] = None if values.get(name) is None else Path(values[name])
         return TypeAdapter(Orders).validate_python(vars(Orders(**values)))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}"

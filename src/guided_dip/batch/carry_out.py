@@ -15,12 +15,13 @@ from typing import IO, TYPE_CHECKING
 
 from guided_dip.batch.entries import Done
 from guided_dip.batch.find import stamp_of
-from guided_dip.batch.work import ENDS, Event, Item, Orders, Tell
+from guided_dip.batch.work import ENDS, Event, Item, Orders, Reached, Tell
 from guided_dip.errors import InputError, InterruptionError, RunError, reason_of
 from guided_dip.files import one_line, remove_leftovers
 from guided_dip.jobs.job import Job
 from guided_dip.jobs.pages import STACK, page_count, restore_pages
 from guided_dip.jobs.watcher import Watcher
+from guided_dip.region import parse_region
 
 if TYPE_CHECKING:
     from guided_dip.config import Config
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 STUCK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # what stops all that writes there
 EVERY = 1.0  # seconds between what is said about steps
+LOOK_EVERY = 0.1  # seconds between two looks whether it is enough
 LOGGED_EVERY = 30.0  # seconds between what is logged about them
 
 Admit = Callable[[int], None]
@@ -50,7 +52,7 @@ def carry_out(
     items
         The pictures: as one if they can be, else one after another.
     orders
-        What goes for all.
+        What goes for all that have none of their own.
     tell
         Told what becomes of each.
     admit
@@ -64,11 +66,12 @@ def carry_out(
         tell(event)
 
     try:
-        if len(items) > 1 and _can_go_together(orders):
+        alike = all(item.orders is None for item in items)
+        if len(items) > 1 and alike and _can_go_together(orders):
             _together(items, orders, told, admit)
         else:
             for item in items:
-                _alone(item, orders, told, admit)
+                _alone(item, item.orders or orders, told, admit)
     except (InterruptionError, KeyboardInterrupt, SystemExit) as cut:
         for item in items:
             if item.name in left:
@@ -81,7 +84,7 @@ def _can_go_together(orders: Orders) -> bool:
     """Whether fits of several pictures may be computed as one, their sizes apart."""
     from guided_dip.restoration import why_alone
 
-    known = (orders.mask, orders.kernel, orders.gain)
+    known = (orders.mask, orders.kernel, orders.gain, orders.clean, orders.region)
     plain = orders.config.task == "denoise" and all(path is None for path in known)
     return plain and not orders.joint and not orders.keep_runs and not why_alone(orders.config)
 
@@ -145,11 +148,13 @@ def _check(item: Item) -> None:
 def _restore(item: Item, orders: Orders, tell: Tell, log: _Log, admit: Admit) -> None:
     """Restore a picture, from where an earlier attempt had got to if that can be used."""
     job = _job(item, orders, item.work)
-    pages = page_count(item.source, None)
+    if orders.beside is not None:
+        orders.beside.begins(item)
+    pages = 1 if orders.page is not None else page_count(item.source, None)
     config = orders.config
     if orders.joint and pages > 1:
         config, pages = config.replace(pages=pages), 1
-    watcher = _Logged(item, log, tell, admit, pages)
+    watcher = _Logged(item, log, tell, admit, pages, orders.told_every)
     summaries = _gone_on(item, job, pages, watcher)
     if summaries is None:
         shutil.rmtree(item.work, ignore_errors=True)
@@ -160,6 +165,8 @@ def _restore(item: Item, orders: Orders, tell: Tell, log: _Log, admit: Admit) ->
         item.work.replace(item.run)
     else:
         shutil.rmtree(item.work, ignore_errors=True)
+    if orders.beside is not None:
+        orders.beside.ended(item, summaries)
     tell(_done(item, summaries, log))
     _check_late([watcher])
 
@@ -175,17 +182,21 @@ def _job(item: Item, orders: Orders, run_dir: Path | None) -> Job:
     return Job(
         item.source,
         item.output,
-        None,
+        orders.clean,
         run_dir,
+        page=orders.page,
+        region=None if orders.region is None else parse_region(orders.region),
         mask=orders.mask,
         invert_mask=orders.invert_mask,
         kernel=orders.kernel,
         gain=orders.gain,
         max_pixels=orders.max_pixels,
         checkpoint_every=orders.checkpoint_every,
+        time_budget=orders.time_budget,
         overwrite=True,
         device=orders.config.device if orders.config.device.startswith("cuda") else None,
-        figures=orders.keep_runs,
+        figures=orders.keep_runs and orders.figures,
+        preview_every=orders.preview_every,
     )
 
 
@@ -330,37 +341,73 @@ def _opened(path: Path) -> IO[str] | None:
 class _Logged(Watcher):
     """Logs how a job goes, and tells it."""
 
-    def __init__(self, item: Item, log: _Log, tell: Tell, admit: Admit, pages: int = 1) -> None:
+    def __init__(
+        self,
+        item: Item,
+        log: _Log,
+        tell: Tell,
+        admit: Admit,
+        pages: int = 1,
+        every: float | None = None,
+    ) -> None:
         self.log = log
         self._item, self._tell, self._admit, self._pages = item, tell, admit, pages
-        self._page = 0
-        self._next = self._next_logged = 0.0
+        self._every = EVERY if every is None else every
+        self._page = self._previews = 0
+        self._plan: Plan | None = None
+        self._next = self._next_logged = self._next_look = 0.0
+        self._enough = False
 
     def begins(self, run: Run) -> None:
         from guided_dip.jobs.announcement import announcement
 
         self.log(announcement(run))
         self._admit(run.restoration.memory_needed)
-        self._page = run.job.page or 0  # what goes on does not begin with the first one
+        if self._pages > 1:  # what goes on does not begin with the first one
+            self._page = run.job.page or 0
+        self._plan = run.restoration.plan
         self._tell(Event("begun", self._item.name, share=self._share(0.0)))
 
     def remark(self, text: str) -> None:
         self.log(text)
+
+    def previewed(self) -> None:
+        self._previews += 1
+
+    def enough(self) -> bool:
+        now = time.monotonic()
+        if self._item.enough is not None and not self._enough and now >= self._next_look:
+            self._next_look = now + LOOK_EVERY
+            self._enough = self._item.enough.exists()
+        return self._enough
 
     def progress(self, plan: Plan) -> AbstractContextManager[Callable[[Record], None]]:
         def update(record: Record) -> None:
             now = time.monotonic()
             if now < self._next:
                 return
-            self._next = now + EVERY
+            self._next = now + self._every
             # Without this step: what is told first is where an earlier attempt had got to.
             share = plan.work_done(record.step) / plan.work_done(plan.steps)
-            self._tell(Event("step", self._item.name, share=self._share(share)))
+            at = self._reached(record, plan) if plan is self._plan else None
+            self._tell(Event("step", self._item.name, share=self._share(share), at=at))
             if now >= self._next_logged:
                 self._next_logged = now + LOGGED_EVERY
                 self.log(f"step {record.step + 1}/{plan.steps}, loss {record.loss:.3g}")
 
         return nullcontext(update)
+
+    def _reached(self, record: Record, plan: Plan) -> Reached:
+        return Reached(
+            step=record.step + 1,
+            steps=plan.steps,
+            stage=record.stage + 1,
+            stages=len(plan),
+            loss=record.loss,
+            seconds=record.seconds,
+            psnr=record.psnr,
+            previews=self._previews,
+        )
 
     def _share(self, of_page: float) -> float:
         """Return the share of all pages' work."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from guided_dip.batch.place import Place
 from guided_dip.batch.work import Event, Executor, Item
 from guided_dip.errors import InputError
 from guided_dip.jobs.stop import heard_by
+from guided_dip.workers import Bell
 
 TURN = 0.5  # seconds that nothing is looked at but what workers say
 NAP = 0.05  # seconds to wait for who has no room, and nothing to say either
@@ -105,6 +107,8 @@ class Rules:
         Looks for more pictures and enrols them; None: there will be no more.
     look_every
         Seconds between two looks.
+    patience
+        Seconds for a step and a checkpoint of what is asked to end; None for a usual time.
     """
 
     together: int = 1
@@ -113,6 +117,7 @@ class Rules:
     overwrite: bool = False
     look: Callable[[], None] | None = None
     look_every: float = 5.0
+    patience: float | None = None
 
 
 @dataclass(frozen=True)
@@ -169,7 +174,7 @@ class Coordinator:
     manifest
         Open for writing, and locked against other coordinators.
     settings
-        Digest of those that the executor restores with.
+        Digest of those that the executor restores with; None: whatever is queued is.
     executor
         Who does the work.
     place
@@ -178,14 +183,25 @@ class Coordinator:
         How it is gone about.
     on_progress
         Called now and then.
+    on_event
+        Called with what is said of each picture, once it is written down.
+    completed
+        Adds to an item what is its own, such as orders; raises `InputError` if it cannot be
+        restored.
+    bell
+        Rung by whoever wants the loop to look around at once; the executor's, too.
     """
 
     manifest: Manifest
-    settings: str
+    settings: str | None
     executor: Executor
     place: Place
     rules: Rules = field(default_factory=Rules)
     on_progress: Callable[[Progress], None] = lambda _: None
+    on_event: Callable[[Event], None] = lambda _: None
+    completed: Callable[[Item], Item] = lambda item: item
+    bell: Bell | None = None
+    _ended: deque[tuple[str, str | None]] = field(default_factory=deque)
     _running: dict[str, Entry] = field(default_factory=dict)
     _pace: Pace = field(default_factory=Pace)
     _done: int = 0
@@ -193,6 +209,20 @@ class Coordinator:
     _others: int = 0
     _stuck: str = ""
     _stopping: float | None = None
+
+    def end(self, name: str, reason: str | None = None) -> None:
+        """End a picture soon, whatever it is at; may be called from any thread.
+
+        Parameters
+        ----------
+        name
+            The picture.
+        reason
+            Why it has failed, if it is running; None: it is taken off the manifest.
+        """
+        self._ended.append((name, reason))
+        if self.bell is not None:
+            self.bell.ring()
 
     def run(self, asked: Requests) -> Ending:
         """Carry out everything, or as much as is asked for.
@@ -212,6 +242,7 @@ class Coordinator:
         looked = time.monotonic()
         self._count_others()
         while True:
+            self._end_asked()
             if self._ends(asked):
                 self._stop()
             elif not asked.drain:
@@ -228,7 +259,8 @@ class Coordinator:
                 self._count_others()
                 looked = time.monotonic()
             self.on_progress(self._progress(asked))
-            if self._stopping is not None and time.monotonic() > self._stopping + PATIENCE:
+            patience = PATIENCE if self.rules.patience is None else self.rules.patience
+            if self._stopping is not None and time.monotonic() > self._stopping + patience:
                 break
         self.manifest.requeue_running()
         return Ending(
@@ -241,8 +273,27 @@ class Coordinator:
             self._others,
         )
 
+    def _end_asked(self) -> None:
+        """End the pictures that are to be."""
+        while self._ended:
+            name, reason = self._ended.popleft()
+            if name in self._running:
+                self.executor.end(name)
+                del self._running[name]
+                self._pace.end(name, time.monotonic(), counted=False)
+            elif reason is not None:
+                continue
+            if reason is None:
+                self.manifest.withdraw([name])
+                self.on_event(Event("gone", name))
+            else:
+                self._fail(name, reason)
+                self.on_event(Event("failed", name, reason))
+
     def _count_others(self) -> None:
         """Count what is queued with other settings, and is none of this call's."""
+        if self.settings is None:
+            return
         self._others = self.manifest.counts().queued - self.manifest.queued(self.settings)
 
     def _counts(self) -> Counts:
@@ -266,9 +317,15 @@ class Coordinator:
     def _rest(self) -> None:
         """Wait where nobody has anything to say."""
         if not self.manifest.has_queued(self.settings):
-            time.sleep(min(TURN, self.rules.look_every) if self.rules.look else 0)
+            self._sleep(min(TURN, self.rules.look_every) if self.rules.look else 0)
         elif not self.executor.room():
             time.sleep(NAP)
+
+    def _sleep(self, seconds: float) -> None:
+        if self.bell is None or not seconds:
+            time.sleep(seconds)
+        else:
+            self.bell.wait(seconds)
 
     def _stop(self) -> None:
         if self._stopping is None:
@@ -291,6 +348,7 @@ class Coordinator:
         for group in groups[:room]:
             for item in group:
                 self._pace.begin(item.name, time.monotonic())
+                self.on_event(Event("given", item.name))
             self.executor.submit(group)
 
     def _groups(self, items: Sequence[Item], room: int) -> list[Sequence[Item]]:
@@ -304,17 +362,8 @@ class Coordinator:
         """Return what a worker needs to know; None if that cannot be."""
         source = self._root / entry.name
         output = self.place.output(entry.output)
-        try:
-            self._check(source, output)
-        except InputError as error:
-            self.manifest.fail(entry.name, str(error))
-            self._failed += 1
-            return None
         ours = entry.ours or self.rules.overwrite
-        if not entry.ours and (ours or stamp_of(output) is None):
-            self.manifest.mark_ours([entry.name])  # from now on what is there is what we wrote
-        self._running[entry.name] = entry
-        return Item(
+        item = Item(
             entry.name,
             source,
             output,
@@ -323,6 +372,17 @@ class Coordinator:
             self.place.run(entry.name),
             ours=ours,
         )
+        try:
+            self._check(source, output)
+            item = self.completed(item)
+        except InputError as error:
+            self._fail(entry.name, str(error))
+            self.on_event(Event("failed", entry.name, str(error)))
+            return None
+        if not entry.ours and (ours or stamp_of(output) is None):
+            self.manifest.mark_ours([entry.name])  # from now on what is there is what we wrote
+        self._running[entry.name] = entry
+        return item
 
     def _check(self, source: Path, output: Path) -> None:
         """Refuse to write among the sources."""
@@ -333,18 +393,20 @@ class Coordinator:
 
     def _take_in(self, events: Sequence[Event]) -> None:
         """Write down what has been said, all of it as one."""
+        known = [event for event in events if event.name in self._running]
         for event in events:
             if event.kind == "step":
                 self._pace.reach(event.name, event.share)
         lasting = [event for event in events if event.kind not in ("begun", "step")]
-        if not lasting:
-            return
-        with self.manifest.transaction():
-            for event in lasting:
-                self._write_down(event)
+        if lasting:
+            with self.manifest.transaction():
+                for event in lasting:
+                    self._write_down(event)
         for event in lasting:
             counted = event.kind in ("done", "failed")
             self._pace.end(event.name, time.monotonic(), counted=counted)
+        for event in known:
+            self.on_event(event)
 
     def _write_down(self, event: Event) -> None:
         entry = self._running.pop(event.name, None)

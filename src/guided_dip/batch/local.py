@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from guided_dip.batch.carry_out import carry_out
 from guided_dip.batch.work import ENDS, Event, Item, Orders
-from guided_dip.workers import Ended, Link, Pool, Worker
+from guided_dip.workers import Bell, Ended, Link, Pool, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,17 @@ class _Needs:
     bytes: int
 
 
-def _carry_out(group: _Group, link: Link) -> None:
+@dataclass(frozen=True)
+class _Warm:
+    """Has a process load what it will need."""
+
+
+def _carry_out(group: _Group | _Warm, link: Link) -> None:
+    if isinstance(group, _Warm):
+        import guided_dip.jobs.carry_out
+        import guided_dip.restoration  # noqa: F401
+
+        return
     carry_out(group.items, group.orders, link.tell, lambda needed: link.ask(_Needs(needed)))
 
 
@@ -47,13 +57,26 @@ class LocalExecutor:
         One for each process, where they compute if the settings leave it open; None for there.
     memory
         Bytes that all processes may take; None for any number.
+    bell
+        Ends a wait early.
+    warm
+        Have processes that wait load the libraries before they are given something.
     """
 
-    def __init__(self, orders: Orders, devices: Sequence[str | None], memory: int | None) -> None:
+    def __init__(
+        self,
+        orders: Orders,
+        devices: Sequence[str | None],
+        memory: int | None,
+        bell: Bell | None = None,
+        *,
+        warm: bool = False,
+    ) -> None:
         self._orders = orders
-        self._memory, self._processes = memory, len(devices)
-        self._pool = Pool(_carry_out, devices)
+        self._memory, self._processes, self._warm = memory, len(devices), warm
+        self._pool = Pool(_carry_out, devices, bell) if bell else Pool(_carry_out, devices)
         self._left: dict[Worker, set[str]] = {}
+        self._cut: set[str] = set()
         self._taken: dict[Worker, int] = {}
         self._waiting: dict[Worker, int] = {}  # in the order of their asking
 
@@ -64,15 +87,22 @@ class LocalExecutor:
     def submit(self, items: Sequence[Item]) -> None:
         """Have a group carried out; as `Executor.submit`."""
         worker = self._pool.idle[0]
-        orders = self._orders
-        if worker.place is not None and orders.config.device in ("auto", "cuda"):
-            orders = replace(orders, config=orders.config.replace(device=worker.place))
+        own = tuple(
+            item if item.orders is None else replace(item, orders=_placed(item.orders, worker))
+            for item in items
+        )
         self._left[worker] = {item.name for item in items}
-        worker.give(_Group(tuple(items), orders))
+        worker.give(_Group(own, _placed(self._orders, worker)))
 
     def wait(self, seconds: float) -> list[Event]:
         """Return what has been said; as `Executor.wait`."""
-        events = [
+        if self._warm:
+            for worker in self._pool.idle:
+                if worker.pid is None:
+                    worker.give(_Warm())
+        events = [Event("cut", name) for name in sorted(self._cut)]
+        self._cut.clear()
+        events += [
             event
             for worker, message in self._pool.wait(seconds)
             for event in self._heard(worker, message)
@@ -81,6 +111,15 @@ class LocalExecutor:
             del self._taken[worker]
         self._admit()
         return events
+
+    def end(self, name: str) -> None:
+        """End work at a picture; as `Executor.end`."""
+        for worker, left in self._left.items():
+            if name in left:
+                left.discard(name)
+                self._cut |= left  # of its group: they are begun again
+                left.clear()
+                worker.kill()
 
     def stop(self) -> None:
         """Ask for all work to end; as `Executor.stop`."""
@@ -101,9 +140,11 @@ class LocalExecutor:
             for name in sorted(self._left.pop(worker, ())):
                 yield Event("lost", name, _how(message))
         elif isinstance(message, Event):
+            known = message.name in self._left.get(worker, ())
             if message.kind in ENDS:
                 self._left[worker].discard(message.name)
-            yield message
+            if known:
+                yield message
 
     def _admit(self) -> None:
         """Let those compute that fit in, in the order of their asking."""
@@ -116,6 +157,13 @@ class LocalExecutor:
             del self._waiting[worker]
             self._taken[worker] = needed
             worker.answer(None)
+
+
+def _placed(orders: Orders, worker: Worker) -> Orders:
+    """Return orders that say where a process computes, if they leave it open."""
+    if worker.place is None or orders.config.device not in ("auto", "cuda"):
+        return orders
+    return replace(orders, config=orders.config.replace(device=worker.place))
 
 
 def _how(ended: Ended) -> str:

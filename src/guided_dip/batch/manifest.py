@@ -258,25 +258,29 @@ class Manifest:
                 for entry in entries
             ]
 
-    def queued(self, settings: str) -> int:
+    def queued(self, settings: str | None) -> int:
         """Return how many pictures are queued with certain settings.
 
         Parameters
         ----------
         settings
-            Their digest.
+            Their digest; None for any.
         """
+        if settings is None:
+            return self.counts().queued
         count = "SELECT count(*) FROM pictures WHERE state = 'queued' AND settings = ?"
         return int(self._database.rows(count, (self._number(settings),))[0][0])
 
-    def has_queued(self, settings: str) -> bool:
+    def has_queued(self, settings: str | None) -> bool:
         """Tell whether any picture is queued with certain settings.
 
         Parameters
         ----------
         settings
-            Their digest.
+            Their digest; None for any.
         """
+        if settings is None:
+            return self.counts().queued > 0
         find = "SELECT 1 FROM pictures WHERE state = 'queued' AND settings = ? LIMIT 1"
         return bool(self._database.rows(find, (self._number(settings),)))
 
@@ -343,6 +347,19 @@ class Manifest:
         with self.transaction():
             values = [(0 if counted else 1, stored(name)) for name in names]
             self._database.run_each(change, values)
+
+    def withdraw(self, names: Iterable[str]) -> None:
+        """Forget pictures, whatever their state; those that clashed with them go on.
+
+        Parameters
+        ----------
+        names
+            The pictures; those that are not here are of no account.
+        """
+        with self.transaction():
+            remove = "DELETE FROM pictures WHERE name = ?"
+            self._database.run_each(remove, [(stored(name),) for name in names])
+            free_outputs(self._database)
 
     def requeue_running(self) -> int:
         """Queue what a coordinator has left running, as if not begun; return how many."""

@@ -87,6 +87,7 @@ class RayExecutor:
         task = self._ray.remote(num_cpus=self._threads, num_gpus=gpus, max_retries=0)
         self._task: Any = task(_carry_out)
         self._left: dict[Any, tuple[Item, ...]] = {}
+        self._ended: set[Any] = set()
         self._stopping = False
         self._slots = 0
         self._next_count = self._next_note = self._next_cancel = 0.0
@@ -124,6 +125,15 @@ class RayExecutor:
             if self._stopping and time.monotonic() >= self._next_cancel:
                 self._cancel()
         return [event for task in ready for event in self._ends_of(task)]
+
+    def end(self, name: str) -> None:
+        """End work at a picture; as `Executor.end`. Others of its group are begun again."""
+        for task, items in self._left.items():
+            if any(item.name == name for item in items):
+                self._left[task] = tuple(item for item in items if item.name != name)
+                self._ended.add(task)
+                with self._reached():
+                    self._ray.cancel(task, force=True)
 
     def stop(self) -> None:
         """Ask for all work to end; as `Executor.stop`."""
@@ -185,8 +195,9 @@ class RayExecutor:
         reason = "its task ended without a word"
         try:
             for event in self._ray.get(task):
-                names.discard(event.name)
-                yield event
+                if event.name in names:
+                    names.discard(event.name)
+                    yield event
         except errors.TaskCancelledError:
             reason = "its task was cancelled"
         except errors.RayTaskError as error:  # of no picture, for that would be an event
@@ -198,7 +209,9 @@ class RayExecutor:
             reason = f"its node or process is no more ({_in_short(error)})"
         for item in items:
             if item.name in names:
-                yield Event("cut" if self._stopping else "lost", item.name, reason)
+                innocent = self._stopping or task in self._ended
+                yield Event("cut" if innocent else "lost", item.name, reason)
+        self._ended.discard(task)
 
     @contextmanager
     def _reached(self) -> Iterator[None]:

@@ -128,6 +128,14 @@ class SlurmExecutor:
             time.sleep(max(0.0, min(until, self._next_look) - now))
         return []
 
+    def end(self, name: str) -> None:
+        """End work at a picture; as `Executor.end`. Others of its job are begun again elsewhere."""
+        for job in self._jobs:
+            if job.left.pop(name, None) is not None:
+                self._queue.ask_to_end([job.name])
+        kept = [tuple(item for item in items if item.name != name) for items in self._waiting]
+        self._waiting = [items for items in kept if items]
+
     def stop(self) -> None:
         """Ask for all work to end; as `Executor.stop`."""
         self._stopping = True

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from guided_dip.batch.entries import Done, Stamp
-from guided_dip.batch.work import ENDS, Event, Item, Orders
+from guided_dip.batch.work import ENDS, Event, Item, Orders, Reached
 
 STEP_EVERY = 5.0  # seconds between what is said about the steps of a picture
 # Preemption and the time limit send the first, as submitit asks Slurm to; scancel the second.
@@ -235,6 +235,8 @@ def event_of(line: Mapping[str, Any]) -> Event | None:
     if "kind" not in line:
         return None
     values = dict(line)
+    if values.get("at") is not None:
+        values["at"] = Reached(**values["at"])
     if values["done"] is not None:
         stamp = Stamp(**values["done"]["stamp"])
         values["done"] = Done(**{**values["done"], "stamp": stamp})

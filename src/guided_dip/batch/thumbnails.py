@@ -13,24 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from guided_dip.batch.entries import Stamp
 from guided_dip.files import write_whole
-from guided_dip.images import read, to_float
+from guided_dip.images import read
+from guided_dip.images.display import eight_bits, ends_of
 
-Eight = NDArray[np.uint8]
 View = Literal["detail", "whole"]
 Side = Literal["before", "after"]
 
 WHOLE = 320  # pixels; the longer side of a picture scaled down
 DETAIL = 160  # pixels; the longest side of a detail, shown twice as large
-NARROW = 0.25  # of the range; what uses less is stretched
-ENDS = (0.1, 99.9)  # percentiles of the picture before that become black and white
-ROWS = 256  # at once; a large picture is not made float as a whole
-SAMPLED = 2**20  # pixels, about, of which the percentiles are
 RECIPE = 1  # to be raised when thumbnails come to be made in another way
 
 _NAME = re.compile(r"([0-9a-f]{32})-([pse]+)-(detail|whole)-(before|after)\.(png|jpg)")
@@ -146,8 +141,7 @@ def _drawn(
     digest: str, before: NDArray[Any], after: NDArray[Any]
 ) -> tuple[Thumbnails, dict[str, bytes]]:
     """Draw all thumbnails of a pair."""
-    ends = _ends(before)
-    low, high = ends or (0.0, 1.0)
+    ends = ends_of(before)
     height, width = after.shape[:2]
     pair = Thumbnails(
         digest,
@@ -158,43 +152,11 @@ def _drawn(
     made = {}
     sides: tuple[tuple[Side, NDArray[Any]], ...] = (("before", before), ("after", after))
     for side, pixels in sides:
-        image = Image.fromarray(_eight_bits(pixels, low, high))
+        image = Image.fromarray(eight_bits(pixels, ends))
         made[pair.name("detail", side)] = _encoded(_middle(image, width, height), "PNG")
         if pair.whole:
             made[pair.name("whole", side)] = _encoded(_small(image, width, height), "JPEG")
     return pair, made
-
-
-def _ends(pixels: NDArray[Any]) -> tuple[float, float] | None:
-    """Return what is to be black and white, where 1.0 is white; None for a range as it is.
-
-    8 bits are as every viewer shows them. More bits are often those of a camera that uses a few
-    of them, and floats may be anything.
-    """
-    if pixels.dtype.kind == "b" or pixels.dtype.itemsize == 1:
-        return None
-    step = max(1, int(np.sqrt(pixels.shape[0] * pixels.shape[1] / SAMPLED)))
-    sample = to_float(pixels[::step, ::step])
-    sample = sample[np.isfinite(sample)]
-    if not sample.size:
-        return None
-    low, high = (float(end) for end in np.percentile(sample, ENDS))
-    if not high > low:
-        return None
-    fits = low >= -NARROW and high <= 1 + NARROW
-    return None if fits and high - low >= NARROW else (low, high)
-
-
-def _eight_bits(pixels: NDArray[Any], low: float, high: float) -> Eight:
-    """Bring pixels to 8 bits, what is missing to black."""
-    if pixels.dtype == np.uint8:
-        return pixels
-    eight = np.empty(pixels.shape, np.uint8)
-    for top in range(0, len(pixels), ROWS):
-        band = (to_float(pixels[top : top + ROWS]) - low) * (255 / (high - low))
-        np.nan_to_num(band, copy=False, nan=0, posinf=255, neginf=0)
-        eight[top : top + ROWS] = np.rint(np.clip(band, 0, 255))
-    return eight
 
 
 def _middle(image: Image.Image, width: int, height: int) -> Image.Image:

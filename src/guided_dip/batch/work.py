@@ -7,10 +7,13 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from guided_dip.batch.entries import Done
 from guided_dip.config import Config
+
+if TYPE_CHECKING:
+    from guided_dip.runs import Summary
 
 # Settings that say where and how a picture is computed, not what comes of it.
 ELSEWHERE = ("threads", "device")
@@ -40,6 +43,22 @@ class Orders:
         Seconds between checkpoints.
     keep_runs
         Keep the run of each picture, with figures.
+    clean
+        The clean picture, to score with.
+    page
+        The only page of a stack that is restored; None for all.
+    region
+        The only part of the picture that is restored, ``X,Y,WIDTH,HEIGHT``; None for all of it.
+    time_budget
+        Seconds that a picture may take.
+    figures
+        Draw them for runs that are kept.
+    preview_every
+        Seconds between pictures of what is estimated, while there is no end; None for none.
+    told_every
+        Seconds between what is said about steps; None for a usual time.
+    beside
+        What else is to be made of a picture by who restores it.
     """
 
     config: Config
@@ -51,6 +70,14 @@ class Orders:
     max_pixels: int | None = None
     checkpoint_every: float = 60.0
     keep_runs: bool = False
+    clean: Path | None = None
+    page: int | None = None
+    region: str | None = None
+    time_budget: float | None = None
+    figures: bool = True
+    preview_every: float | None = None
+    told_every: float | None = None
+    beside: Any = None
 
     def content(self) -> dict[str, Any]:
         """Return all that decides what comes of a picture, as JSON has it.
@@ -62,7 +89,7 @@ class Orders:
         """
         from guided_dip.runs import Source
 
-        files = {"mask": self.mask, "kernel": self.kernel, "gain": self.gain}
+        files = {"mask": self.mask, "kernel": self.kernel, "gain": self.gain, "clean": self.clean}
         known = {name: Source.of(path).sha256 for name, path in files.items() if path is not None}
         # Not what has been set: a default that is set is the default.
         settings = self.config.model_dump(
@@ -73,6 +100,9 @@ class Orders:
             content["invert_mask"] = True
         if self.joint:
             content["joint"] = True
+        for name in ("page", "region", "time_budget"):
+            if getattr(self, name) is not None:
+                content[name] = getattr(self, name)
         return content
 
 
@@ -97,6 +127,11 @@ class Item:
         Where its run is kept, if runs are.
     ours
         Whether a file at the output's place was written by this batch, or may be replaced anyway.
+    orders
+        Its own; None for those that go for all.
+    enough
+        A file that is there once the picture is to end early, its current estimate being the
+        restoration; None: it is not.
     """
 
     name: str
@@ -106,6 +141,62 @@ class Item:
     log: Path
     run: Path
     ours: bool = False
+    orders: Orders | None = None
+    enough: Path | None = None
+
+
+class Beside(Protocol):
+    """What else is made of a picture by who restores it, there; it can be pickled."""
+
+    def begins(self, item: Item) -> None:
+        """Make what can be made before the picture is restored.
+
+        Parameters
+        ----------
+        item
+            The picture.
+        """
+
+    def ended(self, item: Item, summaries: Sequence[Summary]) -> None:
+        """Make what can be made when it is; only then is it said to be done.
+
+        Parameters
+        ----------
+        item
+            The picture.
+        summaries
+            What came of each of its pages.
+        """
+
+
+@dataclass(frozen=True)
+class Reached:
+    """Where a picture's fit is.
+
+    Attributes
+    ----------
+    step, steps
+        Of the fit under way, from 1.
+    stage, stages
+        Of its plan, from 1.
+    loss
+        Of the step.
+    seconds
+        Computed so far.
+    psnr
+        Of the step's output against the clean picture, in dB; None without one.
+    previews
+        Pictures of the estimate that this attempt has shown.
+    """
+
+    step: int
+    steps: int
+    stage: int
+    stages: int
+    loss: float
+    seconds: float
+    psnr: float | None = None
+    previews: int = 0
 
 
 @dataclass(frozen=True)
@@ -117,7 +208,8 @@ class Event:
     kind
         ``begun``: all of it is read and checked; ``step``: so far it got; ``done``; ``failed``;
         ``cut``: it was asked to end, and keeps its place; ``stuck``: nothing can be written any
-        more, as the disk is full; ``lost``: its process is no more.
+        more, as the disk is full; ``lost``: its process is no more. A coordinator adds ``given``:
+        somebody has it now; ``gone``: it was taken off the manifest.
     name
         Of the picture.
     text
@@ -126,13 +218,16 @@ class Event:
         Of the work that is done, from 0 to 1.
     done
         What came of it.
+    at
+        Where a step is.
     """
 
-    kind: Literal["begun", "step", "done", "failed", "cut", "stuck", "lost"]
+    kind: Literal["begun", "step", "done", "failed", "cut", "stuck", "lost", "given", "gone"]
     name: str
     text: str = ""
     share: float = 0.0
     done: Done | None = None
+    at: Reached | None = None
 
 
 Tell = Callable[[Event], None]
@@ -162,6 +257,15 @@ class Executor(Protocol):
         ----------
         seconds
             Most time to wait; with nothing to wait for, it returns at once.
+        """
+
+    def end(self, name: str) -> None:
+        """End work at a picture that was submitted, whatever it is at; no more is heard of it.
+
+        Parameters
+        ----------
+        name
+            Of the picture.
         """
 
     def stop(self) -> None:

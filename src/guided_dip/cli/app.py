@@ -26,6 +26,7 @@ from guided_dip.cli.info import info
 from guided_dip.cli.plan import plan
 from guided_dip.cli.reproduce import reproduce
 from guided_dip.cli.restore import restore
+from guided_dip.cli.web import web
 from guided_dip.errors import (
     NOT_ENOUGH_MEMORY,
     InputError,
@@ -40,6 +41,7 @@ TERMINATED = 128 + signal.SIGTERM
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 for command in (
     restore,
+    web,
     plan,
     diffuse,
     reproduce,

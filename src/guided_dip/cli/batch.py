@@ -14,7 +14,8 @@ from guided_dip.cli import options
 from guided_dip.cli.console import give, notes, tell
 from guided_dip.cli.many import batch_progress, counted_progress, per_hour, told
 from guided_dip.cli.settings import make_settings
-from guided_dip.jobs.beside import kernel_of, task_of
+from guided_dip.jobs.asked import of_the_task
+from guided_dip.jobs.beside import kernel_of
 
 if TYPE_CHECKING:
     from guided_dip.batch.coordinator import Ending, Rules
@@ -143,12 +144,8 @@ def restore(
     `batch retry OUTDIR` begins what failed anew, `batch report OUTDIR` makes a page of all
     pictures before and after.
     """
-    kernel_name, kernel_file = kernel_of(kernel)
-    given = {"inpaint": mask, "super-resolve": scale, "deblur": kernel, "degain": gain}
     values: dict[str, Any] = {
-        "task": task_of(task, given),
-        "enlarge": scale,
-        "kernel": kernel_name,
+        **of_the_task(task, mask=mask, scale=scale, kernel=kernel, gain=gain),
         "noise": noise,
         "supervision": supervision,
         "backbone": backbone,
@@ -173,7 +170,7 @@ def restore(
     orders = Orders(
         settings,
         mask=_absolute(mask),
-        kernel=_absolute(kernel_file),
+        kernel=_absolute(kernel_of(kernel)[1]),
         gain=_absolute(gain),
         invert_mask=invert_mask,
         joint=joint,

@@ -10,7 +10,8 @@ import typer
 from guided_dip.cli import options
 from guided_dip.cli.job import carry_out
 from guided_dip.cli.settings import make_settings
-from guided_dip.jobs.beside import kernel_of, task_of
+from guided_dip.jobs.asked import check_joint, of_the_task
+from guided_dip.jobs.beside import kernel_of
 from guided_dip.jobs.job import Job
 from guided_dip.region import parse_region
 
@@ -88,12 +89,8 @@ def restore(
     ] = False,
 ) -> None:
     """Restore one picture. Presets give way to --config, that to options, they to --set."""
-    kernel_name, kernel_file = kernel_of(kernel)
-    given = {"inpaint": mask, "super-resolve": scale, "deblur": kernel, "degain": gain}
     values: dict[str, Any] = {
-        "task": task_of(task, given),
-        "enlarge": scale,
-        "kernel": kernel_name,
+        **of_the_task(task, mask=mask, scale=scale, kernel=kernel, gain=gain),
         "noise": noise,
         "supervision": supervision,
         "backbone": backbone,
@@ -111,7 +108,7 @@ def restore(
 
     pages = 1 if page is not None else page_count(image, resume)
     if joint and resume is None:
-        _check_joint(image, page, pages)
+        check_joint(image, page, pages if image.is_file() else None)
         values["pages"] = pages
     settings = None
     if resume is None:
@@ -137,7 +134,7 @@ def restore(
         region=None if region is None else parse_region(region),
         mask=mask,
         invert_mask=invert_mask,
-        kernel=kernel_file,
+        kernel=kernel_of(kernel)[1],
         gain=gain,
         max_pixels=max_pixels,
         checkpoint_every=checkpoint_every,
@@ -146,16 +143,6 @@ def restore(
     )
     together = settings is not None and settings.pages > 1
     carry_out(job, settings, pages=1 if together else pages, quiet=quiet, as_json=as_json)
-
-
-def _check_joint(image: Path, page: int | None, pages: int) -> None:
-    """Refuse --joint where there are no pages to restore together."""
-    from guided_dip.errors import InputError
-
-    if page is not None:
-        raise InputError(f"--joint: is for all pages, not for page {page}; leave one of them out")
-    if pages == 1 and image.is_file():
-        raise InputError(f"--joint: {image} has one page; leave it out")
 
 
 def _check_alone(options: dict[str, Any]) -> None:

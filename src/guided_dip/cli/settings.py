@@ -35,15 +35,9 @@ def make_settings(
     InputError
         If a name or a value is not allowed.
     """
-    from guided_dip.config import load, make_config
+    from guided_dip.jobs.asked import settings_of
 
-    if preset is not None:
-        _check_preset(preset, options.get("effort"))
-    values: dict[str, Any] = {}
-    if file is not None:
-        values |= load(file).model_dump(exclude_unset=True)
-    values |= {key: value for key, value in options.items() if value is not None}
-    return make_config(values | assigned(assignments), preset=preset)
+    return settings_of(options, assigned(assignments), preset=preset, file=file)
 
 
 def assigned(assignments: Sequence[str]) -> dict[str, Any]:
@@ -60,17 +54,6 @@ def assigned(assignments: Sequence[str]) -> dict[str, Any]:
         If one has no ``=``, or its value is no YAML.
     """
     return {key: value for text in assignments for key, value in _assigned(text).items()}
-
-
-def _check_preset(preset: str, effort: str | None) -> None:
-    from guided_dip.config import EFFORTS, PRESETS
-    from guided_dip.errors import InputError, choices
-
-    presets = [name for name in PRESETS if name not in EFFORTS]
-    if preset not in presets:
-        raise InputError(f"unknown preset '{preset}': {choices(preset, presets)}")
-    if effort is not None:
-        raise InputError("--effort and --preset are both given: try one of the two")
 
 
 def _assigned(assignment: str) -> dict[str, Any]:

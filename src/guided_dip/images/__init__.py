@@ -10,6 +10,7 @@ Examples
 >>> write("out.png", replace(picture, pixels=restored))                    # doctest: +SKIP
 """
 
+from guided_dip.images.facts import Facts, TooLargeError, UnknownFormatError, look_at
 from guided_dip.images.files import (
     DEFAULT_MAX_PIXELS,
     check_stack_writable,
@@ -33,12 +34,16 @@ from guided_dip.images.picture import (
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
+    "Facts",
     "Picture",
     "Resolution",
+    "TooLargeError",
+    "UnknownFormatError",
     "check_stack_writable",
     "check_writable",
     "count_pages",
     "from_float",
+    "look_at",
     "parted",
     "read",
     "read_stack",

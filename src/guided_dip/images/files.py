@@ -62,7 +62,7 @@ def read(
     """
     path = Path(path)
     data, form = _bytes_of(path)
-    with _told(path, form), _hushed():
+    with _told(path, form), hushed():
         picture = formats.decoded(data, form, max_pixels, page)
         return _finite(upright(picture) if turned else picture, nan_as_missing=nan_as_missing)
 
@@ -97,7 +97,7 @@ def read_stack(
     """
     path = Path(path)
     data, form = _bytes_of(path)
-    with _told(path, form), _hushed():
+    with _told(path, form), hushed():
         there = tiff.count_pages(data) if form == "TIFF" else 1
         if there != pages:
             raise RefusedError(f"has {there} pages, not {pages}; try a stack of as many")
@@ -165,7 +165,7 @@ def write(path: StrPath, picture: Picture, *, overwrite: bool = False) -> None:
         size=(width, height),
     )
     try:
-        with _hushed():
+        with hushed():
             data = formats.encoded(picture, form)
     except Exception as error:  # encoders fail in ways of their own
         problem = f"cannot be written as {form} ({type(error).__name__}: {error})"
@@ -220,7 +220,7 @@ def write_stack(
     first, pixels = read(like, page=0, nan_as_missing=True).pixels, pictures[0].pixels
     alike = (first.dtype, first.shape) == (pixels.dtype, pixels.shape)
     try:
-        with _hushed():
+        with hushed():
             written = tiff.encode_stack(pictures, tiff.stack_description(data) if alike else None)
     except Exception as error:
         problem = f"cannot be written as a stack ({type(error).__name__}: {error})"
@@ -363,7 +363,7 @@ def _check_place(path: Path, overwrite: bool) -> None:
 
 
 @contextlib.contextmanager
-def _hushed() -> Iterator[None]:
+def hushed() -> Iterator[None]:
     """Keep other libraries' remarks from the user: what matters in them becomes an error here."""
     log = logging.getLogger("tifffile")
 

@@ -47,6 +47,12 @@ def decode(data: bytes, max_pixels: int, page: int | None) -> Picture:
         return Picture(pixels, format="FITS", fits_header=_text(hdu.header).encode("ascii"))
 
 
+def count_pages(data: bytes) -> int:
+    """Count the planes of all images of a FITS file's bytes."""
+    with astropy_fits().open(io.BytesIO(data), memmap=False, lazy_load_hdus=False) as file:
+        return sum(math.prod(hdu.shape[:-2]) for hdu in file if _is_image(hdu))
+
+
 def encode(picture: Picture) -> bytes:
     """Make a FITS file's bytes: one image, in the first HDU."""
     fits = astropy_fits()

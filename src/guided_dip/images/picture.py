@@ -21,6 +21,25 @@ class RefusedError(Exception):
     """A decoder's plain reason why it will not read a file; `read` adds which file."""
 
 
+class TooManyPixelsError(RefusedError):
+    """A picture is larger than is allowed.
+
+    Parameters
+    ----------
+    width, height
+        Of the picture, in pixels.
+    allowed
+        Pixels.
+    """
+
+    def __init__(self, width: int, height: int, allowed: int) -> None:
+        super().__init__(
+            f"{width}x{height} is {width * height:,} pixels, more than the {allowed:,} allowed;"
+            f" try a crop, or --max-pixels {width * height}"
+        )
+        self.width, self.height, self.allowed = width, height, allowed
+
+
 @dataclass(frozen=True)
 class Resolution:
     """Pixels per unit of length: per inch, per centimetre, or as some other tag says."""
@@ -126,10 +145,7 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
     if width < 1 or height < 1:
         raise RefusedError(f"it has no pixels ({width}x{height}); try another file")
     if width * height > max_pixels:
-        raise RefusedError(
-            f"{width}x{height} is {width * height:,} pixels, more than the {max_pixels:,} allowed;"
-            f" try a crop, or --max-pixels {width * height}"
-        )
+        raise TooManyPixelsError(width, height, max_pixels)
 
 
 def check_page(page: int | None, count: int) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from guided_dip.jobs.preview import Previews
 from guided_dip.jobs.stop import noted_signals
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class Run:
     def _run(self, checkpoint: Checkpoint | None) -> Result:
         self._look_across()
         plan, last = self.restoration.plan, time.monotonic()
+        previews = Previews(self) if self.job.preview_every is not None else None
         with self.watcher.progress(plan) as update, noted_signals() as stop:
 
             def on_step(record: Record) -> None:
@@ -87,6 +89,10 @@ class Run:
                     if time.monotonic() - last >= self.job.checkpoint_every:
                         self.writer.checkpoint(self.restoration.checkpoint())
                         last = time.monotonic()
+                if previews is not None:
+                    previews.look()
+                if self.watcher.enough():
+                    self.restoration.end_here()
                 if stop.signal is not None:
                     raise _CutError(record, stop.signal)
 

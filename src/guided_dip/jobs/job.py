@@ -45,6 +45,9 @@ class Job:
         The GPU on which a run goes on that was begun on another one; None for that one.
     figures
         Draw the run folder's figures.
+    preview_every
+        Seconds, at least, between pictures of the current estimate in the run folder's draft; None:
+        there are none.
     """
 
     image: Path
@@ -65,6 +68,7 @@ class Job:
     overwrite: bool = False
     device: str | None = None
     figures: bool = True
+    preview_every: float | None = None
 
     @property
     def most_pixels(self) -> int:

@@ -44,7 +44,7 @@ def restore_pages(
     Returns
     -------
     list of Summary
-        What came of each page.
+        What came of each page; of fewer, if the watcher has had enough: others stay as they are.
 
     Raises
     ------
@@ -66,13 +66,18 @@ def restore_pages(
         _begin(job, config, folder, pages)
     else:
         config, job = _begun(job, folder)
-    summaries, watcher.late = [], None
+    summaries: list[Summary] = []
+    watcher.late = None
     for page in range(pages):
         if watcher.late is not None:
             raise InterruptionError(_going_on(job, folder, page, pages), watcher.late)
+        if summaries and watcher.enough():
+            break
         summaries.append(_page(job, config, folder, page, pages, watcher))
     if job.output is not None:
-        restored = [read(restored_files(_place(folder, page))[0]) for page in range(pages)]
+        restored = [read(restored_files(_place(folder, k))[0]) for k in range(len(summaries))]
+        left = range(len(summaries), pages)  # as they are
+        restored += [read(job.image, page=page, nan_as_missing=True) for page in left]
         write_stack(job.output, restored, like=job.image, overwrite=job.overwrite)
     if job.run_dir is None and job.resume is None:
         shutil.rmtree(folder, ignore_errors=True)

@@ -41,6 +41,13 @@ class Watcher:
             One line.
         """
 
+    def previewed(self) -> None:
+        """Note that there is a new picture of the current estimate in the run folder's draft."""
+
+    def enough(self) -> bool:
+        """Tell whether the run is to end with this step, its current estimate being the result."""
+        return False
+
     def progress(self, plan: Plan) -> AbstractContextManager[Callable[[Record], None]]:
         """Note how a fit goes.
 

@@ -95,6 +95,7 @@ class Restoration:
         self._scoring = None if self.clean is None else Scoring(self.clean, c.quantize)
         self._schedule = make_schedule(c.schedule, lower_clip=c.lower_clip)
         self._course: Course | None = None
+        self._ended_early = False
         assert c.steps is not None, "prepare() fills in the steps"
         assert c.a_end is not None, "and the weakest strength"
         steps = c.steps
@@ -347,6 +348,45 @@ class Restoration:
         assert self._course is not None, "there is an estimate only while a run is under way"
         return self._given_back(self._blended(self._final(self._course)[0]))
 
+    def preview(self) -> NDArray[Any] | None:
+        """Return about what the estimate is now, for little time; None if nothing can be shown.
+
+        It is one output of the network, of the result's shape and type, and changes nothing of
+        what comes of the run. Only in a call of `run`'s `on_step`.
+        """
+        if self._course is None:
+            return None
+        with self._glancing():
+            pixels = self._pixels_of(self._course.fit.glance())
+        if not np.isfinite(pixels).all():
+            return None
+        return self._given_back(self._mixed(pixels, self.config.strength))
+
+    def preview_seconds(self) -> float:
+        """Foretell how long a preview takes, by a part of it; 0 if that is about a step.
+
+        Only in a call of `run`'s `on_step`.
+        """
+        if self._course is None or self._tiling is None:
+            return 0.0
+        with self._glancing():
+            return self._draw_times(self._course.fit)[0]
+
+    @contextmanager
+    def _glancing(self) -> Iterator[None]:
+        """Keep random numbers that a network of one's own draws from being missed by its fit."""
+        device = torch.device(self.config.device)
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            yield
+
+    def end_here(self) -> None:
+        """End the run with this step: what is estimated now is its result.
+
+        Only in a call of `run`'s `on_step`.
+        """
+        assert self._course is not None, "only a run that is under way can be ended"
+        self._course.stopped = self._ended_early = True
+
     def pace(self) -> tuple[float, float]:
         """Time a few throw-away steps, to foretell how long the run will take.
 
@@ -558,6 +598,13 @@ class Restoration:
             pixels[known] = self.pixels[part][known]
         return pixels
 
+    def _told_end(self) -> str:
+        """Say that the run was ended early, if it was."""
+        if not self._ended_early or self._course is None:
+            return ""
+        done = self._course.records[-1].step + 1
+        return f"ended at step {done} of {self.plan.steps}, as was asked"
+
     def _residual_check(self, pixels: NDArray[np.float32]) -> ResidualCheck | None:
         """Check an estimate before it is blended with the image."""
         if self.noise is None or self.config.oracle or not self.plan.steps:
@@ -572,7 +619,10 @@ class Restoration:
 
     def _blended(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Blend an estimate with the image, as the strength says and its residual allows."""
-        strength = self.config.strength * self._share(pixels)
+        return self._mixed(pixels, self.config.strength * self._share(pixels))
+
+    def _mixed(self, pixels: NDArray[np.float32], strength: float) -> NDArray[np.float32]:
+        """Blend pixels with the image."""
         if strength == 1:
             return pixels
         blended = in_bands(
@@ -610,6 +660,7 @@ class Restoration:
             _told_noise(self.span),
             _told(rollbacks),
             _told_share(self._share(pixels)),
+            self._told_end(),
         )
         return Result(
             image=self._given_back(blended),

@@ -31,6 +31,7 @@ from guided_dip.runs.layout import (
     INPUT,
     METRICS,
     PICTURES,
+    PREVIEW,
     RESIDUAL,
     RESTORED,
     SPREAD,
@@ -203,7 +204,7 @@ def _publish(draft: Path, folder: Path) -> None:
     for name in (SUMMARY, *RESTORED.values(), *FIGURES):
         (folder / name).unlink(missing_ok=True)
     for path in sorted(draft.iterdir(), key=lambda path: path.name == SUMMARY):
-        if path.name in (BEGUN, CHECKPOINT):
+        if path.name in (BEGUN, CHECKPOINT, PREVIEW):
             continue  # a run that is killed in here can still go on
         place = folder / path.name
         if place.is_dir():
@@ -242,6 +243,16 @@ class RunWriter:
     def checkpoint(self, checkpoint: Checkpoint) -> None:
         """Keep a checkpoint, in place of the one before."""
         write_whole(self.draft / CHECKPOINT, checkpoint.to_bytes())
+
+    def preview(self, png: bytes) -> None:
+        """Show what the estimate is about now, in place of what was shown before.
+
+        Parameters
+        ----------
+        png
+            A PNG file.
+        """
+        write_whole(self.draft / PREVIEW, png)
 
     def estimate(self, estimate: Picture) -> Path:
         """Write the estimate of an interrupted run, and return where it is."""

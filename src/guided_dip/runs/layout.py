@@ -12,6 +12,7 @@ ESTIMATE = "estimate"  # of an interrupted run, with the picture's own suffix
 DRAFT = ".partial"
 BEGUN = "begun.json"
 CHECKPOINT = "checkpoint.pt"
+PREVIEW = "preview.png"
 
 # In PICTURES; the first three from the run's beginning, where they were given
 MASK = "mask.png"
