@@ -27,11 +27,6 @@ LOOKS = 1.0  # seconds between two looks at the estimate, at least
 SHARE = 0.1  # of the time that looking may take
 
 
-class _StoppedError(Exception):
-    def __init__(self, pixels: NDArray[Any], steps: int) -> None:
-        self.pixels, self.steps = pixels, steps
-
-
 class Talk:
     """Both ends of the line to the viewer.
 
@@ -101,13 +96,15 @@ class Looks:
         self._next = time.monotonic() + LOOKS
         self._told = 0.0
         self._count = 0
+        self._is_foretold = False
 
     def step(self, record: Record) -> None:
         """Take notice of a step, and stop if that is asked for."""
         now = time.monotonic()
         steps = self._restoration.plan.steps
         if self._talk.stop.is_set():
-            raise _StoppedError(self._restoration.estimate(), record.step + 1)
+            self._restoration.end_here()
+            return
         if now - self._told >= OFTEN:
             self._told = now
             self._talk.say("step", step=record.step + 1, steps=steps, seconds=record.seconds)
@@ -115,10 +112,17 @@ class Looks:
             self._look(now)
 
     def _look(self, now: float) -> None:
-        self._count += 1
-        path = self._folder / f"estimate-{self._count}.npy"
-        save(path, self._restoration.estimate(), self._white, self._dtype)
-        self._talk.say("estimate", file=path.name)
+        if not self._is_foretold:  # a look at a large picture takes a while
+            self._is_foretold = True
+            self._next += self._restoration.preview_seconds() / SHARE
+            if self._next > now + LOOKS:
+                return
+        pixels = self._restoration.preview()
+        if pixels is not None:
+            self._count += 1
+            path = self._folder / f"estimate-{self._count}.npy"
+            save(path, pixels, self._white, self._dtype)
+            self._talk.say("estimate", file=path.name)
         taken = time.monotonic() - now
         self._next = time.monotonic() + max(LOOKS, taken * (1 / SHARE - 1))
 
@@ -155,15 +159,9 @@ def carry_out(request: dict[str, Any], talk: Talk) -> None:
     restoration = prepare(to_units(image, white), config)
     noise = "" if restoration.noise is None else str(restoration.noise)
     talk.say("begins", steps=restoration.plan.steps, noise=noise)
-    note = ""
-    try:
-        result = restoration.run(Looks(restoration, talk, folder, white, image.dtype).step)
-        pixels, note = result.image, result.note
-    except _StoppedError as stopped:
-        pixels = stopped.pixels
-        note = f"stopped at step {stopped.steps} of {restoration.plan.steps}, as was asked"
-    save(folder / request["result"], pixels, white, image.dtype)
-    talk.say("done", file=request["result"], note=note, noise=noise)
+    result = restoration.run(Looks(restoration, talk, folder, white, image.dtype).step)
+    save(folder / request["result"], result.image, white, image.dtype)
+    talk.say("done", file=request["result"], note=result.note, noise=noise)
 
 
 def serve(talk: Talk) -> None:
