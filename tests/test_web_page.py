@@ -488,7 +488,8 @@ def test_screenshots(browser, tmp_path):
         expect(page.locator("#gd-compare-image .gd-has")).to_be_attached(timeout=PATIENCE)
         page.get_by_label("Time budget for each, in seconds").fill("60")
         page.locator("#gd-compare-start").click()
-        page.wait_for_selector("#gd-compare :text('3 of 3')")
+        page.wait_for_selector("#gd-compare :text('3 of 3 methods')")
+        page.evaluate("scrollTo(0, 0)")
         page.wait_for_timeout(1000)
         picture(page, "compare")
         phone = browser.new_context(

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import sys
 import time
 
 import pytest
@@ -33,8 +34,19 @@ ALICE, BOB = "a" * 20, "b" * 20
 TYPE = {"Content-Type": "application/octet-stream"}
 
 
+REACHED: list[str] = []  # hosts that this process has looked up or connected to
+
+
+def note_hosts(event, args):
+    if event == "socket.getaddrinfo":
+        REACHED.append(str(args[0]))
+    elif event == "socket.connect" and isinstance(args[1], tuple):
+        REACHED.append(str(args[1][0]))
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
+    sys.addaudithook(note_hosts)
     folder = tmp_path_factory.mktemp("safety")
     jobs = RunningJobs(folder, Limits(upload=2**20, pixels=2**18), pace=0.05)
     with serving(jobs, folder, Access(owners=frozenset({digest(ALICE), digest(BOB)}))) as it:
@@ -164,6 +176,11 @@ def test_the_page_names_no_other_place(client):
         assert "http" not in client.get(f"/page/static/{name}").text
 
 
+def test_the_server_reaches_for_nothing(client):
+    assert client.get("/").status_code == 200
+    assert set(REACHED) <= {"127.0.0.1", "localhost", "None"}
+
+
 class Looked:
     """Takes every file for a small PNG."""
 
@@ -227,10 +244,10 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     [
         ({"lines": "count"}, "no '='"),
         ({"lines": "count=[1"}, "is no value"),
-        ({"yaml": "- a"}, "setting: value"),
+        ({"yaml": "- a"}, "no list of names"),
         ({"yaml": "a: [1"}, "no YAML"),
         ({"yaml": "x" * 2**17}, "64 KiB"),
-        ({"yaml": BOMB}, "not a list"),
+        ({"yaml": BOMB}, "lists in lists|references|no YAML"),
         ({"yaml": "!!python/object/apply:os.system [true]"}, "no YAML"),
         ({"seed": "-1"}, "seed cannot be '-1'"),
         ({"noise": "x" * 999}, "noise cannot be"),

@@ -43,7 +43,7 @@ def settings_of(fields: Mapping[str, str], config: bytes | None = None) -> JobSe
         check_name(name)
         if text.strip():
             values[name] = text.strip()
-    settings = {} if config is None else _of_yaml(config)
+    settings = {} if config is None else of_yaml(config)
     if "settings" in values:
         settings |= _of_json(values["settings"])
     try:
@@ -72,7 +72,19 @@ def _of_json(text: str) -> dict[str, Any]:
     return _checked(found, "settings")
 
 
-def _of_yaml(data: bytes) -> dict[str, Any]:
+def of_yaml(data: bytes) -> dict[str, Any]:
+    """Read a config file that somebody sent: names and plain values, nothing that could grow.
+
+    Parameters
+    ----------
+    data
+        YAML in UTF-8.
+
+    Raises
+    ------
+    InputError
+        If it is anything else.
+    """
     import yaml
 
     try:

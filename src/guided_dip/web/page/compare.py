@@ -208,7 +208,9 @@ def _said(state: JobState) -> str:
     outcome = state.outcome
     if outcome is not None:
         psnr = "" if outcome.psnr is None else f"{outcome.psnr:.2f} dB, "
-        return f"{psnr}{spoken(outcome.seconds)}"
+        note = f"<details><summary>Notes</summary>{text(outcome.note)}</details>"
+        note = note if outcome.note else ""
+        return f"{psnr}{spoken(outcome.seconds)}{note}"
     if state.status == "failed":
         return f"failed: {text(state.reason)}"
     if state.status == "queued":

@@ -11,6 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from guided_dip.errors import InputError, quoted
+from guided_dip.web.form import of_yaml
 from guided_dip.web.models import JobSettings
 
 LARGEST_YAML = 2**16  # characters
@@ -111,14 +112,7 @@ def _lines(text: str) -> dict[str, Any]:
 
 
 def _yaml(text: str) -> dict[str, Any]:
-    if not text.strip():
-        return {}
     if len(text) > LARGEST_YAML:
         raise InputError("config: it is longer than 64 KiB; leave out what is not needed")
-    try:
-        read = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        raise InputError("config: this is no YAML; try 'setting: value' lines") from None
-    if not isinstance(read, dict):
-        raise InputError("config: this is no list of 'setting: value' lines")
-    return {str(key): value for key, value in read.items() if value is not None}
+    found = of_yaml(text.encode())
+    return {name: value for name, value in found.items() if value is not None}
