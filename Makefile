@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format docs clean
+.PHONY: demo test test-napari coverage dist lint format docs clean
 
 # Installed anew whenever a dependency changes.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -16,6 +16,38 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n auto
+
+# In napari's own window, on a virtual screen (Debian: xvfb xauth libgl1 libegl1 libgl1-mesa-dri
+# libxkbcommon-x11-0 libdbus-1-3 libxcb-cursor0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1
+# libxcb-render-util0 libxcb-shape0 libxcb-xinerama0). What napari uses of pydantic and
+# NumPy is its own affair.
+NAPARI := -p napari -p npe2 -p pytest-qt -W ignore::DeprecationWarning -W ignore::FutureWarning
+$(VENV)/.napari: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[napari]'
+	@touch $@
+
+test-napari: $(VENV)/.napari
+	QT_QPA_PLATFORM=xcb xvfb-run -a $(BIN)/python -m pytest $(NAPARI) tests/viewer
+
+# Fails under 90% of branches. Counting takes time and memory, so what measures those is left out.
+# An interrupted run leaves nothing to report.
+MEASURED := --deselect tests/test_cli.py::test_help_is_quick \
+	--deselect tests/test_sizing.py::test_a_megapixel_stays_within_its_bound \
+	--deselect tests/test_restore.py::test_the_foretold_time_knows_squares_from_the_whole
+coverage: $(VENV)/.napari
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m pytest -n auto $(MEASURED) --cov --cov-report= --cov-fail-under=0
+	QT_QPA_PLATFORM=xcb xvfb-run -a $(BIN)/python -m pytest $(NAPARI) tests/viewer \
+		--cov --cov-append --cov-report= --cov-fail-under=0
+	$(BIN)/python -m coverage report
+
+# A release's files, checked, and installed off the checkout.
+dist: $(VENV)/.installed
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
+	$(BIN)/python .ci/check_wheel.py dist/*.whl
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check

@@ -23,7 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("sizing", "config", "result", "restoration", "reconstructor"),
     ("runs", "plots", "speed", "workers", "jobs"),
     ("experiments", "batch"),
-    ("web", "cli"),
+    ("web", "napari", "cli"),
 )
 RANK = {
     room: (layer, place) for layer, rooms in enumerate(LAYERS) for place, room in enumerate(rooms)

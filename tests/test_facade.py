@@ -86,3 +86,11 @@ def test_errors_are_caught_by_the_usual_names():
 
 def test_version_is_the_distribution_s():
     assert guided_dip.__version__ == importlib.metadata.version("guided-dip")
+
+
+def test_a_source_folder_that_was_never_installed_has_a_version_to_tell(monkeypatch):
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    assert guided_dip.__version__ == "0+unknown"

@@ -4,10 +4,12 @@ import dataclasses
 import errno
 import json
 import math
+from importlib import metadata
 
 import numpy as np
 import pytest
 
+from guided_dip import __version__
 from guided_dip import config as configs
 from guided_dip.config import make_config
 from guided_dip.errors import InputError, RunError
@@ -125,6 +127,17 @@ def test_the_config_names_versions_and_is_loadable(done, tmp_path):
         assert f"{name} {version}" in head
         assert done.summary.versions[name] == version
     assert configs.load(tmp_path / "run" / "config.yaml") == done.result.config
+
+
+def test_what_was_never_installed_is_of_unknown_version(monkeypatch):
+    def missing(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", missing)
+    found = versions(["guided-dip", "torch"])
+    assert found["guided-dip"] == __version__
+    assert found["torch"] == "unknown"
+    assert set(found) == {"python", "guided-dip", "torch"}
 
 
 def test_no_absolute_path_is_saved(done, tmp_path):

@@ -55,12 +55,20 @@ _ROOMS = {
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from importlib.metadata import version
-
-        return version("guided-dip")
+        return _version()
     if name not in _ROOMS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
+
+
+def _version() -> str:
+    """Return the version that was installed; a folder of sources that was not has none to tell."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("guided-dip")
+    except PackageNotFoundError:
+        return "0+unknown"
 
 
 def __dir__() -> list[str]:

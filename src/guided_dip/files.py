@@ -74,6 +74,11 @@ def writing_whole(path: Path) -> Iterator[BinaryIO]:
     path
         As for `write_whole`.
 
+    Yields
+    ------
+    BinaryIO
+        The file, to be written to.
+
     Raises
     ------
     RunError

@@ -25,7 +25,7 @@ from guided_dip.batch.work import ENDS, Event, Item, Orders, Reached
 
 STEP_EVERY = 5.0  # seconds between what is said about the steps of a picture
 # Preemption and the time limit send the first, as submitit asks Slurm to; scancel the second.
-SIGNALS = (signal.SIGUSR2, signal.SIGTERM)
+SIGNALS = (getattr(signal, "SIGUSR2", signal.SIGTERM), signal.SIGTERM)  # Windows has but one
 
 
 @dataclass(frozen=True)

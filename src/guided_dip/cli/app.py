@@ -19,6 +19,7 @@ from guided_dip.cli.ablate import ablate
 from guided_dip.cli.batch import batch
 from guided_dip.cli.bench_engine import bench_engine
 from guided_dip.cli.benchmark import benchmark
+from guided_dip.cli.completion import completion
 from guided_dip.cli.console import give, one_line, tell
 from guided_dip.cli.diffuse import diffuse
 from guided_dip.cli.info import info
@@ -38,7 +39,18 @@ NAME = "guided-dip"
 TERMINATED = 128 + signal.SIGTERM
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
-for command in (restore, web, plan, diffuse, reproduce, ablate, benchmark, bench_engine, info):
+for command in (
+    restore,
+    web,
+    plan,
+    diffuse,
+    reproduce,
+    ablate,
+    benchmark,
+    bench_engine,
+    info,
+    completion,
+):
     app.command()(command)
 app.add_typer(batch, name="batch", help="Restore many pictures, and skip what is done.")
 

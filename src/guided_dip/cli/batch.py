@@ -33,10 +33,12 @@ Outdir = Annotated[Path, typer.Argument(metavar="OUTDIR", help="Where the batch'
 class Batch(typer.core.TyperGroup):
     """Takes what is none of its commands for the pictures to restore."""
 
+    usual = "restore"
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put the command in front that is meant where none is named."""
         if not args or args[0] not in self.commands:
-            args = ["restore", *args]
+            args = [self.usual, *args]
         return super().parse_args(ctx, args)
 
 

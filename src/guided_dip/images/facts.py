@@ -58,6 +58,11 @@ def look_at(path: Path, *, max_pixels: int, max_pages: int) -> Facts:
     max_pages
         How many it may have.
 
+    Returns
+    -------
+    Facts
+        Its format, size, channels, pages and bits.
+
     Raises
     ------
     UnknownFormatError

@@ -380,9 +380,14 @@ class Restoration:
         return self._given_back(self._mixed(pixels, self.config.strength))
 
     def preview_seconds(self) -> float:
-        """Foretell how long a preview takes, by a part of it; 0 if that is about a step.
+        """Foretell how long a preview takes, by a part of it.
 
         Only in a call of `run`'s `on_step`.
+
+        Returns
+        -------
+        float
+            Seconds; 0 if that is about a step's.
         """
         if self._course is None or self._tiling is None:
             return 0.0

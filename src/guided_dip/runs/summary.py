@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from guided_dip import __version__
 from guided_dip.guidance import Plan
 from guided_dip.residual import ResidualCheck
 from guided_dip.result import Result, Scores, Scoring
@@ -256,15 +257,24 @@ def _snapshots(restoration: Restoration, result: Result) -> tuple[Snapshot, ...]
 
 
 def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
-    """Return the versions of Python and of packages.
+    """Return the versions of Python and of packages; of what was never installed, "unknown".
 
     Parameters
     ----------
     packages
         Names of distributions.
     """
-    found = {name: metadata.version(name) for name in packages}
+    found = {name: _version(name) for name in packages}
     return {"python": platform.python_version()} | found
+
+
+def _version(package: str) -> str:
+    if package == "guided-dip":
+        return __version__
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "unknown"
 
 
 def plain(value: Any) -> Any:

@@ -1,0 +1,192 @@
+"""The process that restores, beside the viewer: ``python -m guided_dip.napari.process``.
+
+A request is a line of JSON on stdin, what it says to it are lines of JSON on stdout, and pictures
+are NumPy files. It ends with its stdin: no viewer, no process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from guided_dip.restoration import Restoration
+    from guided_dip.result import Record
+
+OFTEN = 0.2  # seconds between two lines that say how it goes
+LOOKS = 1.0  # seconds between two looks at the estimate, at least
+SHARE = 0.1  # of the time that looking may take
+
+
+class Talk:
+    """Both ends of the line to the viewer.
+
+    Parameters
+    ----------
+    heard, said
+        Where requests come from, and where answers go.
+    """
+
+    def __init__(self, heard: IO[str], said: IO[str]) -> None:
+        self.stop = threading.Event()
+        self._said = said
+        self._requests: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._listen, args=(heard,), daemon=True).start()
+
+    def say(self, what: str, **more: Any) -> None:
+        """Say something."""
+        self._said.write(json.dumps({"says": what, **more}) + "\n")
+        self._said.flush()
+
+    def next(self) -> dict[str, Any] | None:
+        """Wait for a request; None if there will be none."""
+        return self._requests.get()
+
+    def _listen(self, heard: IO[str]) -> None:
+        for line in heard:
+            request = json.loads(line)
+            if request.get("stop"):
+                self.stop.set()
+            else:
+                self._requests.put(request)
+        self._requests.put(None)
+        self.gone()
+
+    def gone(self) -> None:
+        """End: the viewer has gone, or wants no more of what is being computed."""
+        os._exit(0)
+
+
+class Looks:
+    """Shows the estimate now and then, for a small share of the time.
+
+    Parameters
+    ----------
+    restoration
+        What is under way.
+    talk
+        To whom it is shown.
+    folder
+        Where estimates are left for the viewer, which removes them.
+    white
+        Of the picture.
+    dtype
+        Of the picture.
+    """
+
+    def __init__(
+        self,
+        restoration: Restoration,
+        talk: Talk,
+        folder: Path,
+        white: float,
+        dtype: np.dtype[Any],
+    ) -> None:
+        self._restoration, self._talk, self._folder = restoration, talk, folder
+        self._white, self._dtype = white, dtype
+        self._next = time.monotonic() + LOOKS
+        self._told = 0.0
+        self._count = 0
+        self._is_foretold = False
+
+    def step(self, record: Record) -> None:
+        """Take notice of a step, and stop if that is asked for."""
+        now = time.monotonic()
+        steps = self._restoration.plan.steps
+        if self._talk.stop.is_set():
+            self._restoration.end_here()
+            return
+        if now - self._told >= OFTEN:
+            self._told = now
+            self._talk.say("step", step=record.step + 1, steps=steps, seconds=record.seconds)
+        if now >= self._next:
+            self._look(now)
+
+    def _look(self, now: float) -> None:
+        if not self._is_foretold:  # a look at a large picture takes a while
+            self._is_foretold = True
+            self._next += self._restoration.preview_seconds() / SHARE
+            if self._next > now + LOOKS:
+                return
+        pixels = self._restoration.preview()
+        if pixels is not None:
+            self._count += 1
+            path = self._folder / f"estimate-{self._count}.npy"
+            save(path, pixels, self._white, self._dtype)
+            self._talk.say("estimate", file=path.name)
+        taken = time.monotonic() - now
+        self._next = time.monotonic() + max(LOOKS, taken * (1 / SHARE - 1))
+
+
+def save(path: Path, pixels: NDArray[Any], white: float, dtype: np.dtype[Any]) -> None:
+    """Write pixels in which 1.0 is white as a picture of a type."""
+    import numpy as np
+
+    from guided_dip.napari.planes import from_units
+
+    np.save(path, from_units(pixels, white, dtype))
+
+
+def carry_out(request: dict[str, Any], talk: Talk) -> None:
+    """Restore a picture.
+
+    Parameters
+    ----------
+    request
+        ``folder`` and ``image``, the name of a NumPy file in it; ``effort``; ``settings``.
+    talk
+        To whom it is told.
+    """
+    import numpy as np
+
+    from guided_dip.config import make_config
+    from guided_dip.napari.planes import to_units, white_of
+    from guided_dip.restoration import prepare
+
+    folder = Path(request["folder"])
+    image = np.load(folder / request["image"])
+    white = white_of(image)
+    config = make_config(request["settings"], preset=request["effort"])
+    restoration = prepare(to_units(image, white), config)
+    noise = "" if restoration.noise is None else str(restoration.noise)
+    talk.say("begins", steps=restoration.plan.steps, noise=noise)
+    result = restoration.run(Looks(restoration, talk, folder, white, image.dtype).step)
+    save(folder / request["result"], result.image, white, image.dtype)
+    talk.say("done", file=request["result"], note=result.note, noise=noise)
+
+
+def serve(talk: Talk) -> None:
+    """Carry out requests until there are none.
+
+    Parameters
+    ----------
+    talk
+        From whom they come.
+    """
+    from guided_dip.errors import reason_of
+
+    while (request := talk.next()) is not None:
+        try:
+            carry_out(request, talk)
+        except Exception as error:
+            talk.say("failed", message=reason_of(error))
+
+
+def main() -> None:
+    """Be the process. What libraries print on stdout goes to stderr."""
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as said:
+        os.dup2(2, 1)
+        serve(Talk(sys.stdin, said))
+
+
+if __name__ == "__main__":
+    main()
