@@ -1,11 +1,11 @@
 # syntax=docker/dockerfile:1
 # guided-dip in a container: docs/docker.md.
 #   docker build -t guided-dip .
-#   docker build -t guided-dip:gpu --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu128 .
+#   docker build -t guided-dip:cpu --build-arg TORCH_INDEX=ADDRESS .
 
 FROM python:3.11-slim-bookworm AS build
-# Where PyTorch comes from: builds for the CPU by default, which are a tenth of the size.
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# Where else PyTorch may come from, such as its index of builds for the CPU, a tenth of the size.
+ARG TORCH_INDEX
 # The checkout's tags are left outside, so the version is told.
 ARG VERSION=0.0
 ENV SETUPTOOLS_SCM_PRETEND_VERSION_FOR_GUIDED_DIP=$VERSION
@@ -14,7 +14,7 @@ RUN python -m venv /opt/guided-dip
 COPY constraints.txt ./
 # PyTorch in a layer of its own, as it changes seldom and is most of the weight.
 RUN /opt/guided-dip/bin/python -m pip install --no-cache-dir --constraint constraints.txt \
-    --index-url "$TORCH_INDEX" --extra-index-url https://pypi.org/simple torch
+    ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} torch
 COPY pyproject.toml README.md LICENSE ./
 COPY docs/guided-dip.1 docs/
 COPY src src
