@@ -452,6 +452,18 @@ def test_what_is_stated_is_used_as_it_is(settings, noise, note):
     assert (str(restoration.noise), restoration.note) == (noise, note)
 
 
+def test_12_bits_in_a_file_of_16_are_told_why_nothing_is_done():
+    image = np.uint16(4095 * noisy((64, 64), dtype=np.float32).clip(0, 1) / 8)
+    restoration = prepare(image, make_config(TINY | {"noise": "auto"}))
+    brightest = image.max() / 65535
+    assert restoration.plan.steps == 0
+    assert f"is {brightest:.1%} of white" in restoration.note
+    assert f"multiplied by {int(1 / brightest)}" in restoration.note
+    scaled = prepare(image * np.uint16(int(1 / brightest)), make_config(TINY | {"noise": "auto"}))
+    assert scaled.plan.steps
+    assert "no noise" not in scaled.note
+
+
 def test_a_small_picture_contradicts_only_what_is_far_off():
     """Of 64 x 64 pixels the level is read four times less surely."""
     image = noisy((64, 64), dtype=np.float32)

@@ -46,6 +46,7 @@ SHOWN = 512  # pixels a side of the middle of a large picture, which is what sna
 ROLLBACKS = 2
 PACE_STEPS = 4  # taken to foretell a run's time
 _WIDTH = 48  # channels of a network that does not say how wide it is
+DIM = 1 / 8  # of white: below that, the brightest pixel is of a picture that has another white
 EXPLODED = 10.0  # times the first loss, or the picture's own power
 
 
@@ -102,6 +103,12 @@ class Restoration:
         if self._is_clean:
             steps = 0
             self.note = "no noise was found (below 0.5/255), so the image is returned unchanged"
+            brightest = float(self.pixels.max(initial=0.0))
+            if 0 < brightest < DIM:  # such as 12 bits in a file of 16: its noise is as small
+                self.note += (
+                    f"; its brightest pixel is {brightest:.1%} of white, which hides noise: try it "
+                    f"multiplied by {int(1 / brightest)}"
+                )
         self.plan = make_plan(
             c.supervision,
             self._schedule,
