@@ -78,7 +78,7 @@ def test_the_download_is_the_command_lines(open_page, served, tmp_path):
     page = open_page()
     seen = []
     page.on("request", lambda r: "/views/preview" in r.url and seen.append(r.url))
-    advanced(page, "steps=60\ncount=3\nrestarts=1")
+    advanced(page, "steps=400\ncount=3\nrestarts=1")
     page.get_by_label("Fast", exact=True).check()
     begin(page, tmp_path / "picture.png")
     wait_done(page)
