@@ -62,3 +62,14 @@ def serving(jobs: Any, folder: Path, access: Access | None = None) -> Iterator[S
         finally:
             server.should_exit = True
             thread.join(20)
+
+
+def fill(page, label, text):
+    """Fill a field in; Gradio loses what is typed into one that it is still making."""
+    field = page.get_by_label(label)
+    for _ in range(40):
+        field.fill(text)
+        page.wait_for_timeout(250)
+        if field.input_value() == text:
+            return
+    raise AssertionError(f"{label} does not keep {text!r}")

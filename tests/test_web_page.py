@@ -22,7 +22,7 @@ from playwright.sync_api import expect, sync_playwright
 
 from guided_dip.web.limits import Limits
 from page_fakes import RunningJobs, small_png, tiff16
-from page_server import serving
+from page_server import fill, serving
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
@@ -31,6 +31,7 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium: try 'apt-get install chromium'"),
 ]
 PATIENCE = 90_000  # ms; CI's machine is small, and busy
+expect.set_options(timeout=PATIENCE)
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1280, "height": 900}
 TABS = ("Restore", "History", "Plan", "Compare", "Help")
@@ -332,9 +333,10 @@ def test_settings_that_are_wrong_are_named(open_page, tmp_path):
     give(page, tmp_path / "a.png")
     expect(page.locator("#gd-image .gd-has")).to_be_attached(timeout=PATIENCE)
     page.get_by_role("button", name="Advanced").click()
-    page.get_by_label("Seed").fill("minus one")
+    fill(page, "Seed", "minus one")
     page.locator("#gd-start").click()
-    expect(page.locator("#gd-told .gd-error")).to_contain_text("Seed cannot be 'minus one'")
+    told = page.locator("#gd-told .gd-error")
+    expect(told).to_contain_text("Seed cannot be 'minus one'", timeout=PATIENCE)
 
 
 def test_a_preset_sets_the_form(open_page):

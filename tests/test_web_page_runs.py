@@ -23,7 +23,7 @@ from guided_dip.web import asking
 from guided_dip.web.limits import Limits
 from guided_dip.web.manager import JobManager
 from page_fakes import small_png, tiff16
-from page_server import serving
+from page_server import fill, serving
 from test_web_page import (
     PATIENCE,
     begin,
@@ -53,7 +53,7 @@ def served(tmp_path_factory):
 
 def advanced(page, lines):
     page.get_by_role("button", name="Advanced").click()
-    page.get_by_label("Further settings").fill(lines)
+    fill(page, "Further settings", lines)
 
 
 def downloaded(page):
