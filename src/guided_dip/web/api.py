@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Annotated
 
@@ -86,6 +87,12 @@ def _add_jobs(router: APIRouter, jobs: Jobs, spool: Spool, calls: Calls) -> None
 
 
 def _add_endings(router: APIRouter, jobs: Jobs, calls: Calls) -> None:
+    async def ended(end: Callable[[str, str], JobState], request: Request, id: str) -> JobState:
+        try:
+            return await calls(end, id, owner_of(request))
+        except NotReadyError as error:
+            raise ProblemError(409, str(error)) from None
+
     @router.post(
         "/v1/jobs/{id}/stop",
         summary="Stop a job",
@@ -94,10 +101,7 @@ def _add_endings(router: APIRouter, jobs: Jobs, calls: Calls) -> None:
     )
     async def stop(request: Request, id: Id) -> JobState:
         """End a job soon, with its current estimate as the result."""
-        try:
-            return await calls(jobs.stop, id, owner_of(request))
-        except NotReadyError as error:
-            raise ProblemError(409, str(error)) from None
+        return await ended(jobs.stop, request, id)
 
     @router.post(
         "/v1/jobs/{id}/cancel",
@@ -107,10 +111,7 @@ def _add_endings(router: APIRouter, jobs: Jobs, calls: Calls) -> None:
     )
     async def cancel(request: Request, id: Id) -> JobState:
         """End a job within two seconds, without a result; it stays in the list."""
-        try:
-            return await calls(jobs.cancel, id, owner_of(request))
-        except NotReadyError as error:
-            raise ProblemError(409, str(error)) from None
+        return await ended(jobs.cancel, request, id)
 
 
 def _add_events(router: APIRouter, jobs: Jobs, streams: Streams, calls: Calls) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from guided_dip.diffusion import Schedule
+    from guided_dip.guidance import Plan
 
 LOWER_CLIP = 1e-4  # of the betas, as in the report's code
 
@@ -72,6 +76,30 @@ class PlanTold(BaseModel):
     steps: int
 
 
+def betas_of(schedule: str) -> Schedule:
+    """Return a schedule of the report's kind, by its name."""
+    from guided_dip.diffusion import make_schedule
+
+    return make_schedule(schedule, lower_clip=LOWER_CLIP)
+
+
+def plan_of(
+    schedule: str, *, steps: int, count: int, start: int, end: int, scale: float | None
+) -> Plan:
+    """Make a plan of the report's kind; arguments and errors as of `guidance.make_plan`."""
+    from guided_dip.guidance import make_plan
+
+    return make_plan(
+        "clean-guides",
+        betas_of(schedule),
+        steps=steps,
+        count=count,
+        start=start,
+        end=end,
+        scale=scale,
+    )
+
+
 def planned(asked: PlanAsked) -> PlanTold:
     """Make a plan of the report's kind.
 
@@ -80,18 +108,7 @@ def planned(asked: PlanAsked) -> PlanTold:
     InputError
         If there is no such plan.
     """
-    from guided_dip.diffusion import make_schedule
-    from guided_dip.guidance import make_plan
-
-    plan = make_plan(
-        "clean-guides",
-        make_schedule(asked.schedule, lower_clip=LOWER_CLIP),
-        steps=asked.steps,
-        count=asked.count,
-        start=asked.start,
-        end=asked.end,
-        scale=asked.scale,
-    )
+    plan = plan_of(**asked.model_dump())
     stages = [
         StageTold(t=stage.t or 0, sigma=255 * (stage.sigma or 0), steps=stage.steps, first_step=k)
         for stage, k in zip(plan, plan.boundaries, strict=True)

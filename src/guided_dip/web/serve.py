@@ -11,7 +11,6 @@ import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol, Self
 
 import h11
@@ -82,12 +81,7 @@ class Manager(Jobs, Protocol):
     def __enter__(self) -> Self:
         """Begin to work at jobs."""
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End that; what is not done is gone on with the next time."""
 
 

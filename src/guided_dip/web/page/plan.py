@@ -8,16 +8,16 @@ from typing import Any
 
 import gradio as gr
 
-from guided_dip.diffusion import SCHEDULES, forward, make_schedule
+from guided_dip.diffusion import SCHEDULES, forward
 from guided_dip.errors import InputError
-from guided_dip.guidance import DEFAULT_SCALE, Plan, make_plan
+from guided_dip.guidance import DEFAULT_SCALE, Plan
 from guided_dip.web.page import charts, examples
 from guided_dip.web.page.context import alert
 from guided_dip.web.page.parts import plain
 from guided_dip.web.page.show import NONE
+from guided_dip.web.plans import betas_of, plan_of
 
 STEPS, COUNT, START, END = 2000, 20, 500, 40  # the report's
-LOWER_CLIP = 1e-4
 SHOWN = 6  # guides in the strip
 SIDE = 128
 _ABOUT = (
@@ -96,10 +96,7 @@ def draw(schedule: str, count: float, start: float, end: float, scale: float, st
 def _plan(schedule: str, count: int, start: int, end: int, scale: float, steps: int) -> Plan:
     if not 0 < steps <= 100_000 or not 0 < count <= 200:
         raise InputError("a plan here has 1 to 200 guides and up to 100000 steps")
-    betas = make_schedule(schedule, lower_clip=LOWER_CLIP)
-    return make_plan(
-        "clean-guides", betas, steps=steps, count=count, start=start, end=end, scale=scale
-    )
+    return plan_of(schedule, steps=steps, count=count, start=start, end=end, scale=scale)
 
 
 def _some(plan: Plan) -> list[int]:
@@ -117,7 +114,7 @@ def _guide(schedule: str, t: int) -> Any:
     step = max(1, min(clean.shape[:2]) // SIDE)
     x_0 = clean[::step, ::step][:SIDE, :SIDE] / 255
     eps = np.random.default_rng(t).standard_normal(x_0.shape)
-    x_t = forward(x_0, eps, t, make_schedule(schedule, lower_clip=LOWER_CLIP))
+    x_t = forward(x_0, eps, t, betas_of(schedule))
     return np.rint(np.clip(x_t, 0, 1) * 255).astype(np.uint8)
 
 
