@@ -29,7 +29,7 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from guided_dip.web.metrics import children_of
+from guided_dip.web.http.metrics import children_of
 
 EVERY = 0.2  # seconds between two questions about health
 MEMORY_EVERY = 1.0

@@ -13,11 +13,11 @@ from typing import Any
 
 import uvicorn
 
-from guided_dip.web.app import make_app
-from guided_dip.web.arrival import Spool
-from guided_dip.web.guard import Access, owner_of
+from guided_dip.web.access.guard import Access, owner_of
+from guided_dip.web.http.app import make_app
 from guided_dip.web.page import mount
-from guided_dip.web.probe import Checker
+from guided_dip.web.uploads.arrival import Spool
+from guided_dip.web.uploads.probe import Checker
 from web_fakes import png
 
 

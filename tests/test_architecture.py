@@ -64,6 +64,43 @@ def test_arrows_point_one_way(path):
         assert RANK[other] < RANK[room], f"{room} must not import {other}"
 
 
+# The web service's own rooms: each may import those named, and what lies beside them all.
+WEB = {
+    "queue": set(),
+    "uploads": set(),
+    "access": set(),
+    "http": {"uploads", "access"},
+    "page": {"uploads"},
+    "client": set(),
+    "serve": {"queue", "uploads", "access", "http", "page"},
+}
+SHARED = {"jobs", "limits", "models", "plans", "problems"}
+
+
+def web_room(module: str) -> str:
+    return module.removeprefix("guided_dip.web.").split(".")[0]
+
+
+def imported_web(path: Path) -> set[str]:
+    """Return what a file imports of the web service, as names below it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "guided_dip.web":
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("guided_dip.web."):
+            names.add(web_room(node.module))
+    return names
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "web").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_the_web_services_rooms_know_no_more_of_each_other_than_they_must(path):
+    room = path.relative_to(ROOT / "web").parts[0].removesuffix(".py")
+    assert room in WEB or room in SHARED | {"__init__"}, f"{room} is not a room: say who may use it"
+    assert imported_web(path) - {room} <= WEB.get(room, set()) | SHARED
+
+
 def test_the_walk_sees_imports():
     assert {"guidance", "supervision", "operators"} <= imported_rooms(ROOT / "fit.py")
 

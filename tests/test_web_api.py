@@ -12,15 +12,15 @@ import zipfile
 import pytest
 from fastapi.testclient import TestClient
 
-from guided_dip.web.answers import zipped
-from guided_dip.web.app import make_app
-from guided_dip.web.arrival import Spool
-from guided_dip.web.guard import Access, digest
+from guided_dip.web.access.guard import Access, digest
+from guided_dip.web.access.login import COOKIE, Sessions
+from guided_dip.web.http.answers import zipped
+from guided_dip.web.http.app import make_app
+from guided_dip.web.http.streams import Streams
 from guided_dip.web.jobs import UnknownJobError
 from guided_dip.web.limits import Limits
-from guided_dip.web.login import COOKIE, Sessions
-from guided_dip.web.probe import Checker
-from guided_dip.web.streams import Streams
+from guided_dip.web.uploads.arrival import Spool
+from guided_dip.web.uploads.probe import Checker
 from web_fakes import FakeJobs, png
 
 ALICE, BOB = "alice-has-this-token", "bob-has-another-token"
@@ -430,7 +430,7 @@ class TestTokens:
         assert "Secure" in answer.headers["set-cookie"]
 
     def test_wrong_tokens_take_time(self, guarded, monkeypatch):
-        monkeypatch.setattr("guided_dip.web.login.SLOW", 0.2)
+        monkeypatch.setattr("guided_dip.web.access.login.SLOW", 0.2)
         began = time.monotonic()
         answer = guarded.post("/login", data={"token": "wrong"})
         assert answer.status_code == 403

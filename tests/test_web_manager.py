@@ -17,14 +17,14 @@ from guided_dip.batch.work import Event, Reached
 from guided_dip.cli import run
 from guided_dip.errors import InputError, RunError
 from guided_dip.images import read
-from guided_dip.web import asking, begin, engine
-from guided_dip.web.course import Course
-from guided_dip.web.data import Data
 from guided_dip.web.jobs import NotReadyError, QueueFullError, UnknownJobError
 from guided_dip.web.limits import Limits
-from guided_dip.web.manager import JobManager, read_curve
 from guided_dip.web.models import JobSettings
-from guided_dip.web.records import safe_name
+from guided_dip.web.queue import asking, begin, engine
+from guided_dip.web.queue.course import Course
+from guided_dip.web.queue.data import Data
+from guided_dip.web.queue.manager import JobManager, read_curve
+from guided_dip.web.queue.records import safe_name
 from web_work import FEW, LONG, PATIENCE, computing, ended, follow, job, noisy, upload
 
 

@@ -465,7 +465,7 @@ def test_a_watch_ends_with_its_page(open_page, served, tmp_path):
 )
 def test_screenshots(browser, tmp_path):
     """Take the documentation's pictures, of restorations by the real job manager."""
-    from guided_dip.web.manager import JobManager
+    from guided_dip.web.queue.manager import JobManager
 
     with JobManager(tmp_path / "data", workers=2) as jobs, serving(jobs, tmp_path) as it:
         page = browser.new_page(viewport={"width": 1280, "height": 1000}, color_scheme="light")

@@ -19,9 +19,9 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from guided_dip.cli import run
-from guided_dip.web import asking
 from guided_dip.web.limits import Limits
-from guided_dip.web.manager import JobManager
+from guided_dip.web.queue import asking
+from guided_dip.web.queue.manager import JobManager
 from page_fakes import small_png, tiff16
 from page_server import fill, serving
 from test_web_page import (

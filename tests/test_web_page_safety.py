@@ -16,7 +16,7 @@ pytest.importorskip("gradio")
 import httpx
 
 from guided_dip.errors import InputError
-from guided_dip.web.guard import Access, digest
+from guided_dip.web.access.guard import Access, digest
 from guided_dip.web.jobs import Upload
 from guided_dip.web.limits import Limits
 from guided_dip.web.page import examples, form

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from guided_dip.cli import run
-from guided_dip.web import asking
-from guided_dip.web.manager import JobManager
+from guided_dip.web.queue import asking
+from guided_dip.web.queue.manager import JobManager
 from web_work import computing, ended, follow, job, noisy
 
 STEPS = 60

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from guided_dip.web.app import DESCRIPTION, make_app
-from guided_dip.web.arrival import Spool
-from guided_dip.web.guard import Access
+from guided_dip.web.access.guard import Access
+from guided_dip.web.http.app import DESCRIPTION, make_app
 from guided_dip.web.jobs import NewJob, Upload
 from guided_dip.web.limits import Limits
 from guided_dip.web.models import JobSettings
-from guided_dip.web.probe import Checker
+from guided_dip.web.uploads.arrival import Spool
+from guided_dip.web.uploads.probe import Checker
 from web_fakes import FakeJobs, png
 
 with warnings.catch_warnings():

@@ -21,12 +21,12 @@ from guided_dip.cli import run as command
 from guided_dip.errors import InputError
 from guided_dip.images import Picture, read, write
 from guided_dip.web import serve
-from guided_dip.web.app import make_app
-from guided_dip.web.arrival import Spool
+from guided_dip.web.access.guard import Access, digest
 from guided_dip.web.client import Client, ClientError
-from guided_dip.web.guard import Access, digest
+from guided_dip.web.http.app import make_app
 from guided_dip.web.limits import Limits
-from guided_dip.web.probe import Checker
+from guided_dip.web.uploads.arrival import Spool
+from guided_dip.web.uploads.probe import Checker
 from web_fakes import FakeJobs, png
 
 DEADLINE = 120.0

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from guided_dip.web.metrics import children_of
+from guided_dip.web.http.metrics import children_of
 from hostile import BOUNDARY, END, FILES, IMAGE, PICKLED, REQUESTS
 
 HERE = Path(__file__).parent

@@ -5,8 +5,8 @@ from pathlib import Path
 
 
 def main():
-    from guided_dip.web import asking
-    from guided_dip.web.manager import JobManager
+    from guided_dip.web.queue import asking
+    from guided_dip.web.queue.manager import JobManager
 
     asking.CHECKPOINT_EVERY = asking.TOLD_EVERY = 0.0
     with JobManager(Path(sys.argv[1]), workers=2, figures=False) as manager:

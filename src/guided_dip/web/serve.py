@@ -20,12 +20,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from guided_dip.errors import InputError
 from guided_dip.jobs.stop import heard_by
-from guided_dip.web.app import Page, make_app
-from guided_dip.web.arrival import FOLDER, Spool
-from guided_dip.web.guard import LEAST_TOKEN, LOOPBACK, Access, digest, owner_of
+from guided_dip.web.access.guard import LEAST_TOKEN, LOOPBACK, Access, digest, owner_of
+from guided_dip.web.http.app import Page, make_app
 from guided_dip.web.jobs import Jobs
 from guided_dip.web.limits import Limits
-from guided_dip.web.probe import Checker
+from guided_dip.web.uploads.arrival import FOLDER, Spool
+from guided_dip.web.uploads.probe import Checker
 
 CONNECTIONS = 512
 PAGE_FOLDER = "page"  # in the data folder
@@ -123,7 +123,7 @@ def serve(
 
 
 def _manager(options: Options) -> Manager:
-    from guided_dip.web.manager import JobManager
+    from guided_dip.web.queue.manager import JobManager
 
     return JobManager(
         options.data, options.limits, workers=options.workers, memory=options.memory, warm=True

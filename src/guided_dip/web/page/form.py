@@ -11,8 +11,8 @@ import yaml
 from pydantic import ValidationError
 
 from guided_dip.errors import InputError, quoted
-from guided_dip.web.form import of_yaml
 from guided_dip.web.models import JobSettings
+from guided_dip.web.uploads.form import of_yaml
 
 LARGEST_YAML = 2**16  # characters
 _DRAWN = "data:image/png;base64,"

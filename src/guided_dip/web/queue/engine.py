@@ -20,7 +20,7 @@ from guided_dip.batch.manifest import Manifest
 from guided_dip.batch.work import Event, Item, Orders
 from guided_dip.errors import InputError, RunError, reason_of
 from guided_dip.files import locked
-from guided_dip.web.data import LOCK, Data, JobsPlace
+from guided_dip.web.queue.data import LOCK, Data, JobsPlace
 from guided_dip.workers import Bell
 
 SETTINGS = "of each job's own"  # what the manifest has in place of a batch's settings

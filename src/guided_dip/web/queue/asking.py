@@ -14,7 +14,7 @@ from guided_dip.region import parse_region
 from guided_dip.web.jobs import NewJob, Role
 from guided_dip.web.limits import Limits
 from guided_dip.web.models import JobSettings
-from guided_dip.web.records import SUFFIXES
+from guided_dip.web.queue.records import SUFFIXES
 
 if TYPE_CHECKING:
     from guided_dip.config import Config

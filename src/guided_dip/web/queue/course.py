@@ -10,13 +10,13 @@ from pathlib import PurePosixPath
 from guided_dip.batch.entries import Entry
 from guided_dip.batch.work import Event, Item
 from guided_dip.errors import InputError
-from guided_dip.web.asking import orders_of
-from guided_dip.web.book import Book, Live
-from guided_dip.web.data import Data
 from guided_dip.web.limits import Limits
 from guided_dip.web.models import Progress
-from guided_dip.web.store import Store
-from guided_dip.web.views import Views
+from guided_dip.web.queue.asking import orders_of
+from guided_dip.web.queue.book import Book, Live
+from guided_dip.web.queue.data import Data
+from guided_dip.web.queue.store import Store
+from guided_dip.web.queue.views import Views
 
 OVER = 60.0  # seconds, over what a job may take, until it is ended
 PACED = 1.0  # seconds after which there is a pace

@@ -137,7 +137,7 @@ async def logout_answer(sessions: Sessions, scope: Scope, receive: Receive, send
         problem = ProblemError(405, "logging out is a POST", headers={"Allow": "POST"})
         await ProblemResponse(problem)(scope, receive, send)
         return
-    from guided_dip.web.guard import cookie_of, headers_of
+    from guided_dip.web.access.guard import cookie_of, headers_of
 
     secret = cookie_of(headers_of(scope))
     if secret is not None:
@@ -162,7 +162,7 @@ async def _token(receive: Receive) -> str:
 
 
 def _cookie(scope: Scope, value: str, *, sessions_seconds: float) -> str:
-    from guided_dip.web.guard import headers_of
+    from guided_dip.web.access.guard import headers_of
 
     # Whoever makes this header up gets a cookie that is more careful.
     proxied = headers_of(scope).get("x-forwarded-proto") == "https"

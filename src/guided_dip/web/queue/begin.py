@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from pathlib import PurePosixPath
 
 from guided_dip.errors import RunError
-from guided_dip.web.book import Book, Live
-from guided_dip.web.data import PRIVATE, Data, JobFolder, new_id
 from guided_dip.web.jobs import NewJob, QueueFullError
 from guided_dip.web.limits import Limits
-from guided_dip.web.records import Record, digest_of, named_files
-from guided_dip.web.same import command_of, python_of
-from guided_dip.web.store import Store
+from guided_dip.web.queue.book import Book, Live
+from guided_dip.web.queue.commands import command_of, python_of
+from guided_dip.web.queue.data import PRIVATE, Data, JobFolder, new_id
+from guided_dip.web.queue.records import Record, digest_of, named_files
+from guided_dip.web.queue.store import Store
 
 RETRY_AFTER = 30  # seconds
 FULL_FOR = 120  # seconds that a full disk is likely to be

@@ -14,16 +14,16 @@ from starlette.exceptions import HTTPException
 
 from guided_dip import __version__
 from guided_dip.errors import InputError, RunError
-from guided_dip.web import schema
-from guided_dip.web.api import routes
-from guided_dip.web.arrival import Spool
-from guided_dip.web.bodies import DRAWN, SMALL, STALL, Bodies
-from guided_dip.web.calls import Calls
-from guided_dip.web.guard import Access, Headers, Hosts, Tokens
+from guided_dip.web.access.guard import Access, Headers, Hosts, Tokens
+from guided_dip.web.http import schema
+from guided_dip.web.http.api import routes
+from guided_dip.web.http.bodies import DRAWN, SMALL, STALL, Bodies
+from guided_dip.web.http.calls import Calls
+from guided_dip.web.http.metrics import TYPE, Measured, Metrics
+from guided_dip.web.http.streams import HEARTBEAT, Streams
 from guided_dip.web.jobs import Jobs, NotReadyError, QueueFullError, UnknownJobError
-from guided_dip.web.metrics import TYPE, Measured, Metrics
 from guided_dip.web.problems import ProblemError, ProblemResponse, problem_of
-from guided_dip.web.streams import HEARTBEAT, Streams
+from guided_dip.web.uploads.arrival import Spool
 
 _log = logging.getLogger(__name__)
 

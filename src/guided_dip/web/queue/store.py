@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from guided_dip.batch.entries import Entry
 from guided_dip.batch.manifest import Manifest
 from guided_dip.errors import RunError
-from guided_dip.web.book import Book, Live
-from guided_dip.web.data import Data
-from guided_dip.web.engine import enrol
 from guided_dip.web.jobs import QueueFullError
 from guided_dip.web.limits import Limits
 from guided_dip.web.models import ENDED, JobOutcome, Status
-from guided_dip.web.records import SUFFIXES, Record, damaged_record, read_record
-from guided_dip.web.views import MEDIA
+from guided_dip.web.queue.book import Book, Live
+from guided_dip.web.queue.data import Data
+from guided_dip.web.queue.engine import enrol
+from guided_dip.web.queue.records import SUFFIXES, Record, damaged_record, read_record
+from guided_dip.web.queue.views import MEDIA
 
 SWEEP_EVERY = 60.0  # seconds
 RETRY_AFTER = 300  # seconds

@@ -24,7 +24,9 @@ from python_multipart.multipart import MultipartParser
 from starlette.requests import ClientDisconnect, Request
 
 from guided_dip.errors import InputError, quoted
-from guided_dip.web.form import (
+from guided_dip.web.jobs import NewJob, Role, Upload
+from guided_dip.web.problems import ProblemError, problem_of
+from guided_dip.web.uploads.form import (
     CONFIG,
     CONFIG_BYTES,
     FIELD_BYTES,
@@ -34,9 +36,7 @@ from guided_dip.web.form import (
     check_name,
     settings_of,
 )
-from guided_dip.web.jobs import NewJob, Role, Upload
-from guided_dip.web.probe import Checker
-from guided_dip.web.problems import ProblemError, problem_of
+from guided_dip.web.uploads.probe import Checker
 
 FOLDER = "arriving"  # in the data folder
 PARTS = 40

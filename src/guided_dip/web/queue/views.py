@@ -21,8 +21,8 @@ from guided_dip.images import DEFAULT_MAX_PIXELS, count_pages, read
 from guided_dip.images.display import ends_of, shown
 from guided_dip.noise import parse_noise
 from guided_dip.runs.layout import PICTURES, RESIDUAL, SPREAD
-from guided_dip.web.data import JobFolder
 from guided_dip.web.models import JobOutcome, View
+from guided_dip.web.queue.data import JobFolder
 
 if TYPE_CHECKING:
     from guided_dip.runs import Summary

@@ -23,7 +23,7 @@ from http.cookies import CookieError, SimpleCookie
 
 from starlette.requests import HTTPConnection
 
-from guided_dip.web.login import COOKIE, Sessions, login_answer, logout_answer
+from guided_dip.web.access.login import COOKIE, Sessions, login_answer, logout_answer
 from guided_dip.web.problems import (
     App,
     Message,

@@ -9,17 +9,17 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from guided_dip.web import schema
-from guided_dip.web.answers import TYPES, FileAnswer, attachment, open_picture, zipped
-from guided_dip.web.arrival import Spool
-from guided_dip.web.calls import Calls
-from guided_dip.web.guard import owner_of
+from guided_dip.web.access.guard import owner_of
+from guided_dip.web.http import schema
+from guided_dip.web.http.answers import TYPES, FileAnswer, attachment, open_picture, zipped
+from guided_dip.web.http.calls import Calls
+from guided_dip.web.http.streams import Streams
 from guided_dip.web.jobs import Jobs, NotReadyError
 from guided_dip.web.limits import Limits
 from guided_dip.web.models import ENDED, Curve, JobState, View
 from guided_dip.web.plans import PlanAsked, PlanTold, planned
 from guided_dip.web.problems import ProblemError
-from guided_dip.web.streams import Streams
+from guided_dip.web.uploads.arrival import Spool
 
 Id = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="Of the job.")]
 Version = Annotated[int, Query(ge=0, lt=2**53, description="Only changes after this one.")]

@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from guided_dip.files import write_whole
 from guided_dip.runs.layout import RESTORED
-from guided_dip.web.data import JobFolder
 from guided_dip.web.jobs import NewJob, Role, Upload
 from guided_dip.web.models import JobOutcome, JobSettings, Progress, Status
+from guided_dip.web.queue.data import JobFolder
 
 LONGEST = 80  # letters of a file's name
 

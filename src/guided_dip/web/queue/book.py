@@ -12,7 +12,7 @@ from typing import Literal
 from guided_dip.batch.entries import Counts
 from guided_dip.web.jobs import UnknownJobError
 from guided_dip.web.models import ENDED, JobState, Progress, Status
-from guided_dip.web.records import Record, digest_of
+from guided_dip.web.queue.records import Record, digest_of
 
 Asked = Literal["stop", "cancel", "remove"]
 

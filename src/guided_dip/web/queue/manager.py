@@ -12,16 +12,16 @@ from typing import Self
 from guided_dip.batch.entries import Counts
 from guided_dip.batch.find import absolute
 from guided_dip.errors import InputError
-from guided_dip.web.asking import check
-from guided_dip.web.begin import Beginning
-from guided_dip.web.book import Book, Live
-from guided_dip.web.course import Course
-from guided_dip.web.data import PRIVATE, Data
-from guided_dip.web.engine import Engine, crew_of
 from guided_dip.web.jobs import NewJob, NotReadyError, QueueFullError
 from guided_dip.web.limits import Limits
 from guided_dip.web.models import Curve, JobState, View
-from guided_dip.web.store import Store
+from guided_dip.web.queue.asking import check
+from guided_dip.web.queue.begin import Beginning
+from guided_dip.web.queue.book import Book, Live
+from guided_dip.web.queue.course import Course
+from guided_dip.web.queue.data import PRIVATE, Data
+from guided_dip.web.queue.engine import Engine, crew_of
+from guided_dip.web.queue.store import Store
 
 GONE = 5.0  # seconds in which a job that is cancelled is gone, at most
 CLOSE = 40.0  # seconds in which all ends

@@ -9,7 +9,7 @@ from typing import Any
 from guided_dip.jobs.beside import task_of
 from guided_dip.region import parse_region
 from guided_dip.web.models import JobSettings
-from guided_dip.web.records import Record
+from guided_dip.web.queue.records import Record
 
 HALF = 0.5  # of white: what is lighter is masked
 
