@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from guided_dip.cli import app, main, run
-from guided_dip.cli.console import duration, one_line, tell
+from guided_dip.cli.console import tell
 from guided_dip.cli.progress import Lines, progress, seconds_left
 from guided_dip.cli.settings import make_settings
 from guided_dip.config import Config, make_config
@@ -25,6 +25,7 @@ from guided_dip.metrics import psnr
 from guided_dip.restoration import Restoration
 from guided_dip.result import Record
 from guided_dip.runs import load_run
+from guided_dip.words import duration, one_line
 
 TINY = ["--steps", "3", "--set", "backbone_options={width: 4, scales: 2}", "--device", "cpu"]
 PLAN = make_plan("recorrupted-guides", make_schedule(), steps=100, count=5, sigma=25 / 255)
@@ -359,11 +360,15 @@ REFUSED = {
     ),
     "no assignment": (
         ["restore", "noisy.png", "-o", "out.png", "--set", "count"],
-        "--set count: there is no '='",
+        "--set: there is no '=' in 'count'; try count=3",
     ),
     "no YAML": (
         ["restore", "noisy.png", "-o", "out.png", "--set", "count={"],
-        "'{' is no YAML value",
+        "--set: '{' is no value; try quoting it",
+    ),
+    "a day that is none": (
+        ["restore", "noisy.png", "-o", "out.png", "--set", "count=2001-99-99"],
+        "'2001-99-99' is no value",
     ),
     "config": (
         ["restore", "noisy.png", "-o", "out.png", "--config", "no.yaml"],
@@ -629,7 +634,9 @@ def test_a_terminal_gets_a_bar(capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
+        (-1, "0.0 s"),
         (0, "0.0 s"),
+        (0.97, "1 s"),
         (59.6, "1 min"),
         (60, "1 min"),
         (61, "1 min 1 s"),
@@ -642,7 +649,9 @@ def test_durations(seconds, text):
 
 
 def test_one_line():
-    assert one_line("a\n b\t\ud800") == "a b \\ud800"
+    assert one_line("a\n b\n\n\tc\ud800") == "a b c\\ud800"
+    assert one_line("  a  b.png") == "  a  b.png"
+    assert one_line("") == ""
 
 
 def test_a_reader_that_went_away_is_no_error():

@@ -6,7 +6,8 @@ import os
 import pytest
 
 from guided_dip.errors import InputError, RunError
-from guided_dip.files import check_place, one_line, write_whole
+from guided_dip.files import check_place, write_whole
+from guided_dip.words import one_line
 
 
 @pytest.mark.parametrize(("data", "expected"), [(b"\x00\xff", b"\x00\xff"), ("é\n", b"\xc3\xa9\n")])

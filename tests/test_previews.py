@@ -18,7 +18,7 @@ from guided_dip.jobs.carry_out import restore_file
 from guided_dip.jobs.job import Job
 from guided_dip.jobs.watcher import Watcher
 from guided_dip.region import parse_region
-from guided_dip.restoration import Known, prepare
+from guided_dip.restoration import Known, pacing, prepare
 from guided_dip.runs.layout import DRAFT, PREVIEW
 from test_resume import CASES, SMALL, assert_same, image, restoration
 
@@ -216,7 +216,7 @@ def test_previews_take_a_small_share_of_the_time(monkeypatch):
         now[0] += taken[0]
         return b""
 
-    monkeypatch.setattr(previews, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(pacing, "time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr("guided_dip.images.display.shown", show)
     pixels = image((8, 8))
     run = SimpleNamespace(

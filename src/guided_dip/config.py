@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from guided_dip.diffusion import Convention, ScheduleName
+from guided_dip.diffusion import LOWER_CLIP, Convention, ScheduleName
 from guided_dip.errors import InputError, choices, quoted
 from guided_dip.guidance import GuideOrder, Supervision
 from guided_dip.noise import parse_noise
@@ -78,7 +78,7 @@ class Config(BaseModel):
 
     # The plan
     schedule: ScheduleName = Field("cosine", description="beta schedule")
-    lower_clip: Fraction = Field(1e-4, description="smallest beta (the report's code: 1e-4)")
+    lower_clip: Fraction = Field(LOWER_CLIP, description="smallest beta (the report's code: 1e-4)")
     noise_convention: Convention = Field(
         "unbiased", description="what is done about images in [0, 1] in the forward process"
     )
@@ -246,7 +246,7 @@ class Config(BaseModel):
 _REPORT: dict[str, Any] = {
     "supervision": "clean-guides",
     "noise_convention": "offset",
-    "lower_clip": 1e-4,
+    "lower_clip": LOWER_CLIP,
     "steps": 2000,
     "count": 20,
     "start": 500,

@@ -38,6 +38,7 @@ from numpy.typing import NDArray
 from guided_dip.errors import InputError, choices
 
 TIMESTEPS = 1000
+LOWER_CLIP = 1e-4  # of the betas: what the report's code has, and text-book schedules have not
 SCHEDULES = ("linear", "cosine", "sigmoid")
 CONVENTIONS = ("offset", "centred", "unbiased")
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from guided_dip.errors import InputError, RunError
+from guided_dip.words import one_line
 
 TEMPORARY = ".tmp"
 LOCK = ".lock"  # in a folder that one call at a time may write to
@@ -158,19 +159,3 @@ def locked(folder: Path, doing: str, name: str = LOCK) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def one_line(text: str) -> str:
-    """Make one printable line of a message, whatever bytes the names in it have.
-
-    Parameters
-    ----------
-    text
-        The message.
-
-    Returns
-    -------
-    str
-        With lines joined, and what cannot be printed escaped.
-    """
-    return " ".join(text.encode(errors="backslashreplace").decode().splitlines())

@@ -19,7 +19,8 @@ from guided_dip.batch.place import Place
 from guided_dip.batch.work import Executor, Orders, digest_of
 from guided_dip.config import make_config
 from guided_dip.errors import InputError
-from guided_dip.files import locked, one_line
+from guided_dip.files import locked
+from guided_dip.words import one_line
 
 SETTLED = 2_000_000_000  # nanoseconds for which a file that is watched has not changed
 # Nanoseconds that a file server's clock may be ahead; that of a camera may be more.

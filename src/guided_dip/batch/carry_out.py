@@ -17,11 +17,12 @@ from guided_dip.batch.entries import Done
 from guided_dip.batch.find import stamp_of
 from guided_dip.batch.work import ENDS, Event, Item, Orders, Reached, Tell
 from guided_dip.errors import InputError, InterruptionError, RunError, reason_of
-from guided_dip.files import one_line, remove_leftovers
+from guided_dip.files import remove_leftovers
 from guided_dip.jobs.job import Job
 from guided_dip.jobs.pages import STACK, page_count, restore_pages
 from guided_dip.jobs.watcher import Watcher
 from guided_dip.region import parse_region
+from guided_dip.words import one_line
 
 if TYPE_CHECKING:
     from guided_dip.config import Config

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from guided_dip.errors import InputError, RunError
-from guided_dip.files import check_place, one_line
+from guided_dip.files import check_place
+from guided_dip.words import one_line
 
 TRY = 1.0  # seconds that SQLite waits for a lock: signals are heard only in between
 PATIENCE = {"create": 600.0, "write": 600.0, "read": 60.0}  # seconds of trying, in all

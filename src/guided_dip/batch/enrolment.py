@@ -19,7 +19,7 @@ from guided_dip.batch.rows import (
     stored,
     values_of,
 )
-from guided_dip.files import one_line
+from guided_dip.words import one_line
 
 CHUNK = 500  # names a query: SQLite before 3.32 takes no more than 999 question marks
 

@@ -36,7 +36,8 @@ from guided_dip.batch.gallery_html import (
 from guided_dip.batch.gallery_summary import FAILED, LISTED, Link, Summary
 from guided_dip.batch.thumbnails import Kept, Thumbnails, digest_of
 from guided_dip.errors import RunError
-from guided_dip.files import one_line, write_whole
+from guided_dip.files import write_whole
+from guided_dip.words import one_line
 
 Entries = Callable[[State, int, int], list[Entry]]
 Progress = Callable[[int, int], None]

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from guided_dip.batch.entries import Done, Entry
 from guided_dip.batch.gallery_look import CSS, POLICY, SCRIPT
 from guided_dip.batch.gallery_summary import Summary, figures, sections
-from guided_dip.batch.gallery_text import counted, name_of, spoken, text
+from guided_dip.batch.gallery_text import name_of, spoken, text
 from guided_dip.batch.thumbnails import Side, Thumbnails
+from guided_dip.words import counted
 
 INDEX = "index.html"
 PICTURES = "pictures"

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guided_dip.batch.entries import Counts, Entry
-from guided_dip.batch.gallery_text import counted, name_of, spoken, text
+from guided_dip.batch.gallery_text import name_of, spoken, text
+from guided_dip.words import counted
 
 FAILED = "failed.html"
 BARS = 24  # at most, of times

@@ -41,7 +41,7 @@ from guided_dip.batch.rows import (
     values_of,
 )
 from guided_dip.errors import InputError
-from guided_dip.files import one_line
+from guided_dip.words import one_line
 
 CHUNKS = 8  # a transaction, at most: some thousand pictures
 SECONDS = 5.0  # a transaction, about, as what a killed call has read in one is lost

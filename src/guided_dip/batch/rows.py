@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from guided_dip.batch.entries import Done, Entry, Stamp
-from guided_dip.files import one_line
+from guided_dip.words import one_line
 
 APPLICATION = int.from_bytes(b"GDIP", "big")  # SQLite's header has a place for it
 FORMAT = 1

@@ -11,7 +11,6 @@ import typer
 
 from guided_dip.cli.console import give, notes
 from guided_dip.cli.progress import EVERY
-from guided_dip.cli.settings import assigned
 from guided_dip.cli.study import check_any, check_failures, listed, study_progress
 
 if TYPE_CHECKING:
@@ -154,7 +153,9 @@ def _ablation(file: Path | None, assignments: Sequence[str]) -> Ablation:
     from guided_dip.experiments.ablation.design import load_ablation
 
     ablation = load_ablation(file)
-    return ablation.with_settings(assigned(assignments)) if assignments else ablation
+    from guided_dip.jobs.asked import assigned
+
+    return ablation.with_settings(assigned(assignments, "--set")) if assignments else ablation
 
 
 def _redrawn(folder: Path, file: Path | None) -> AblationStudy:

@@ -20,7 +20,7 @@ from guided_dip.cli.batch import batch
 from guided_dip.cli.bench_engine import bench_engine
 from guided_dip.cli.benchmark import benchmark
 from guided_dip.cli.completion import completion
-from guided_dip.cli.console import give, one_line, tell
+from guided_dip.cli.console import give, tell
 from guided_dip.cli.diffuse import diffuse
 from guided_dip.cli.info import info
 from guided_dip.cli.plan import plan
@@ -34,6 +34,7 @@ from guided_dip.errors import (
     RunError,
     reason_of,
 )
+from guided_dip.words import one_line
 
 NAME = "guided-dip"
 TERMINATED = 128 + signal.SIGTERM

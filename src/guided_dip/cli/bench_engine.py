@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from guided_dip.cli.console import duration, give, tell
+from guided_dip.cli.console import give, tell
+from guided_dip.words import duration
 
 if TYPE_CHECKING:
     from guided_dip.restoration import Restoration

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator
 from typing import TextIO
 
+from guided_dip.words import one_line
+
 
 def tell(text: str, stream: TextIO | None = None) -> None:
     """Print a line, by default on stderr; a reader that has gone away is no error.
@@ -32,32 +34,6 @@ def tell(text: str, stream: TextIO | None = None) -> None:
 def give(text: str) -> None:
     """Print a result on stdout."""
     tell(text, sys.stdout)
-
-
-def one_line(text: object) -> str:
-    """Return a message as one printable line, whatever it holds."""
-    words = " ".join(str(text).split())
-    return words.encode(errors="backslashreplace").decode()
-
-
-def duration(seconds: float) -> str:
-    """Write a time for people.
-
-    Examples
-    --------
-    >>> duration(0.4), duration(7.6), duration(250), duration(7380)
-    ('0.4 s', '8 s', '4 min 10 s', '2 h 3 min')
-    """
-    if seconds < 1:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    minutes, rest = divmod(whole, 60)
-    if minutes < 1:
-        return f"{whole} s"
-    if minutes < 60:
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 
 class _Notes(logging.Handler):

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from guided_dip.diffusion import Schedule
 
 SHOWN = 256  # pixels; a picture of a strip has no room for more
-LOWER_CLIP = 1e-4
 
 
 def diffuse(
@@ -37,7 +36,7 @@ def diffuse(
     ] = False,
 ) -> None:
     """Draw the forward process: the image and its guides, from least to most noisy."""
-    from guided_dip.diffusion import make_schedule
+    from guided_dip.diffusion import LOWER_CLIP, make_schedule
     from guided_dip.errors import InputError
     from guided_dip.guidance import timesteps
     from guided_dip.images import read, same_file, to_float

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from guided_dip.cli.console import duration, give, notes, tell
+from guided_dip.cli.console import give, notes, tell
 from guided_dip.cli.progress import progress
 from guided_dip.jobs.job import Job
 from guided_dip.jobs.watcher import SILENT, Watcher
+from guided_dip.words import duration
 
 if TYPE_CHECKING:
     from guided_dip.config import Config

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 # (steps, count) where they are not given: the report's, and what recorrupted guides begin with.
 REPORT = (2000, 20)
 RECORRUPTED = (1500, 5)
-LOWER_CLIP = 1e-4
 BAR = 24  # characters
 
 
@@ -62,7 +61,7 @@ def plan(
     ] = False,
 ) -> None:
     """Show the plan: each guide's timestep and iterations. By default the report's."""
-    from guided_dip.diffusion import make_schedule
+    from guided_dip.diffusion import LOWER_CLIP, make_schedule
     from guided_dip.guidance import make_plan
 
     if plot is not None:

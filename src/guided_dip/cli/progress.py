@@ -4,16 +4,50 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
-from guided_dip.cli.console import duration, tell
+from guided_dip.cli.console import tell
+from guided_dip.words import duration
 
 if TYPE_CHECKING:
     from guided_dip.guidance import Plan
     from guided_dip.result import Record
 
+T = TypeVar("T")
+
 EVERY = 10.0  # seconds between lines
+
+
+@contextmanager
+def shown(
+    bar: Callable[[], AbstractContextManager[Callable[[T], None]]],
+    lines: Callable[[], Callable[[T], None]],
+    *,
+    quiet: bool = False,
+) -> Iterator[Callable[[T], None]]:
+    """Show progress as fits: a bar where there is a terminal, else lines.
+
+    Parameters
+    ----------
+    bar, lines
+        Make what shows it.
+    quiet
+        Show nothing.
+
+    Yields
+    ------
+    Callable
+        To be called with what there is to show.
+    """
+    if quiet:
+        yield lambda _: None
+    elif sys.stderr.isatty():
+        with bar() as update:
+            yield update
+    else:
+        yield lines()
 
 
 @contextmanager
@@ -30,11 +64,8 @@ def progress(plan: Plan) -> Iterator[Callable[[Record], None]]:
     Callable
         To be called with each record.
     """
-    if sys.stderr.isatty():
-        with _bar(plan) as update:
-            yield update
-    else:
-        yield Lines(plan)
+    with shown(partial(_bar, plan), partial(Lines, plan)) as update:
+        yield update
 
 
 def seconds_left(record: Record, plan: Plan) -> float:

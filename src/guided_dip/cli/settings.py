@@ -35,36 +35,6 @@ def make_settings(
     InputError
         If a name or a value is not allowed.
     """
-    from guided_dip.jobs.asked import settings_of
+    from guided_dip.jobs.asked import assigned, settings_of
 
-    return settings_of(options, assigned(assignments), preset=preset, file=file)
-
-
-def assigned(assignments: Sequence[str]) -> dict[str, Any]:
-    """Return settings by name, the values as YAML has them.
-
-    Parameters
-    ----------
-    assignments
-        ``key=value`` each.
-
-    Raises
-    ------
-    InputError
-        If one has no ``=``, or its value is no YAML.
-    """
-    return {key: value for text in assignments for key, value in _assigned(text).items()}
-
-
-def _assigned(assignment: str) -> dict[str, Any]:
-    import yaml
-
-    from guided_dip.errors import InputError
-
-    key, equals, text = assignment.partition("=")
-    if not equals:
-        raise InputError(f"--set {assignment}: there is no '='; try --set count=3")
-    try:
-        return {key.strip(): yaml.safe_load(text)}
-    except yaml.YAMLError:
-        raise InputError(f"--set {assignment}: '{text}' is no YAML value; try quoting it") from None
+    return settings_of(options, assigned(assignments, "--set"), preset=preset, file=file)

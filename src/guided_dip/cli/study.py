@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from guided_dip.cli.console import duration, tell
-from guided_dip.cli.progress import EVERY
+from guided_dip.cli.console import tell
+from guided_dip.cli.progress import EVERY, shown
+from guided_dip.words import duration
 
 if TYPE_CHECKING:
     from guided_dip.experiments.board import Outcome, Progress
@@ -80,13 +81,8 @@ def study_progress(*, quiet: bool, every: float = EVERY) -> Iterator[Callable[[P
     Callable
         To be called with each `Progress`.
     """
-    if quiet:
-        yield lambda _: None
-    elif sys.stderr.isatty():
-        with _bar() as update:
-            yield update
-    else:
-        yield _Lines(every)
+    with shown(_bar, partial(_Lines, every), quiet=quiet) as update:
+        yield update
 
 
 class _Lines:

@@ -15,8 +15,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from guided_dip.errors import InputError
 from guided_dip.experiments.benchmark_study import Benchmark
-from guided_dip.files import one_line, write_whole
+from guided_dip.files import write_whole
 from guided_dip.runs import plain
+from guided_dip.words import one_line
 
 RECORDS = "records.jsonl"
 

@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict
 from guided_dip.config import make_config
 from guided_dip.errors import InputError
 from guided_dip.experiments.place import holds, read_back
-from guided_dip.files import one_line
 from guided_dip.grain import estimate_noise_and_grain
 from guided_dip.noise import NoiseModel, parse_noise
+from guided_dip.words import one_line
 
 STUDY = "benchmark.json"
 # What a method or an option of its own sets, or what would score it otherwise than the others.

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from guided_dip.errors import InputError, choices
 from guided_dip.experiments.runner import Input
-from guided_dip.files import one_line
 from guided_dip.images import read, to_float
 from guided_dip.images.formats import FORMATS
 from guided_dip.noise import NoiseModel, add_noise
 from guided_dip.runs import Source
+from guided_dip.words import one_line
 
 RAW, CLEAN = "raw", "gt"  # subfolders of real pairs
 REAL, MEAN = "_real", "_mean"  # ends of the stems of real pairs

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guided_dip.errors import InputError
-from guided_dip.files import one_line
 from guided_dip.images import fits, formats, tiff
 from guided_dip.images.files import hushed
 from guided_dip.images.picture import Format, Picture, RefusedError, TooManyPixelsError, upright
+from guided_dip.words import one_line
 
 
 class UnknownFormatError(InputError):

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from guided_dip.errors import InputError, RunError
-from guided_dip.files import one_line, write_whole
+from guided_dip.files import write_whole
 from guided_dip.images import formats, tiff
 from guided_dip.images.picture import Format, Picture, RefusedError, joined, upright
+from guided_dip.words import one_line
 
 DEFAULT_MAX_PIXELS = 2**28  # 268 million, over 3 GB of float32 colour
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +71,37 @@ def settings_of(
         values |= load(file).model_dump(exclude_unset=True)
     values |= {key: value for key, value in options.items() if value is not None}
     return make_config(values | dict(others), preset=preset)
+
+
+def assigned(assignments: Iterable[str], where: str) -> dict[str, Any]:
+    """Return settings by name, the values as YAML has them.
+
+    Parameters
+    ----------
+    assignments
+        ``KEY=VALUE`` each.
+    where
+        What they stand in, for people: an option's name, or a field's.
+
+    Raises
+    ------
+    InputError
+        If one has no ``=``, or its value is no YAML.
+    """
+    import yaml
+
+    from guided_dip.errors import InputError, quoted
+
+    settings: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals:
+            raise InputError(f"{where}: there is no '=' in {quoted(assignment)}; try count=3")
+        try:
+            settings[key.strip()] = yaml.safe_load(text)
+        except (yaml.YAMLError, ValueError, RecursionError):  # such as of a day that is none
+            raise InputError(f"{where}: {quoted(text)} is no value; try quoting it") from None
+    return settings
 
 
 def check_joint(image: Path | str, page: int | None, pages: int | None) -> None:

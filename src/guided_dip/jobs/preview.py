@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -28,29 +27,20 @@ class Previews:
     def __init__(self, run: Run) -> None:
         from guided_dip.images import upright
         from guided_dip.images.display import ends_of
+        from guided_dip.restoration.pacing import Pacing
 
-        assert run.job.preview_every is not None, "or there were none"
-        self._run, self._every = run, run.job.preview_every
+        every = run.job.preview_every
+        assert every is not None, "or there were none"
+        self._run = run
         # By the same mapping as the picture itself.
         self._ends = ends_of(upright(run.picture).pixels)
-        self._began = time.monotonic()
-        self._next = self._began + self._every / SOONER
-        self._is_foretold = False
+        first = every / SOONER
+        self._pacing = Pacing(run.restoration, every=every, share=SHARE, first=first)
 
     def look(self) -> None:
         """Show the estimate, if it is time: in a call of the restoration's `on_step`."""
-        now = time.monotonic()
-        if now < self._next or self._run.writer is None:
-            return
-        if not self._is_foretold:
-            self._is_foretold = True
-            needed = self._run.restoration.preview_seconds()
-            self._next = self._began + needed / SHARE
-            if time.monotonic() < self._next:
-                return
-        self._show()
-        taken = time.monotonic() - now
-        self._next = now + max(self._every, taken / SHARE)
+        if self._run.writer is not None:
+            self._pacing.step(self._show)
 
     def _show(self) -> None:
         from guided_dip.images import parted

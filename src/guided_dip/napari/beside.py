@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guided_dip.errors import RunError, reason_of
-from guided_dip.files import one_line
 from guided_dip.napari.planes import Index, Planes
+from guided_dip.words import one_line
 
 MODULE = "guided_dip.napari.process"
 PATIENCE = 5.0  # seconds in which a process ends that is killed

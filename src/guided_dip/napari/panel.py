@@ -29,6 +29,7 @@ from guided_dip.errors import InputError
 from guided_dip.napari.beside import Event, Restorer
 from guided_dip.napari.layers import layer_like, planes_of, shown_index
 from guided_dip.napari.planes import Index, Planes
+from guided_dip.words import duration
 
 EFFORTS = ("fast", "balanced", "best")
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -157,7 +158,7 @@ class Panel(Container):  # type: ignore[misc]  # magicgui has no types here
             left = seconds * (1 - share) / share
             # Those that are not begun take as long as this one.
             left += (self._count - self._done - 1) * seconds / share
-            self._say(f"{self._which()}about {_told(left)} left")
+            self._say(f"{self._which()}about {duration(left, tenths_below=0)} left")
 
     def _which(self, number: int | None = None) -> str:
         """Say which picture of a stack it is about."""
@@ -171,7 +172,7 @@ class Panel(Container):  # type: ignore[misc]  # magicgui has no types here
         self.progress.value = 0
         if self._done:
             self._view.finish({"effort": self.effort.value, "notes": list(self._notes)})
-            what = f"restored in {_told(seconds)}"
+            what = f"restored in {duration(seconds)}"
             if self._done < self._count:
                 what = f"{self._done} of {self._count} pictures restored"
             self._notes.insert(0, what)
@@ -246,9 +247,3 @@ def _settings(noise: str, device: str, more: str) -> dict[str, Any]:
     if not isinstance(further, dict) or None in further.values():
         raise InputError(f"'{more}' are no settings; try  seed: 1, steps: 500")
     return {"noise": noise.strip() or "auto", "device": device} | further
-
-
-def _told(seconds: float) -> str:
-    """Write a time for people."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -91,12 +91,13 @@ class Looks:
         white: float,
         dtype: np.dtype[Any],
     ) -> None:
+        from guided_dip.restoration.pacing import Pacing
+
         self._restoration, self._talk, self._folder = restoration, talk, folder
         self._white, self._dtype = white, dtype
-        self._next = time.monotonic() + LOOKS
+        self._pacing = Pacing(restoration, every=LOOKS, share=SHARE, first=LOOKS)
         self._told = 0.0
         self._count = 0
-        self._is_foretold = False
 
     def step(self, record: Record) -> None:
         """Take notice of a step, and stop if that is asked for."""
@@ -108,23 +109,15 @@ class Looks:
         if now - self._told >= OFTEN:
             self._told = now
             self._talk.say("step", step=record.step + 1, steps=steps, seconds=record.seconds)
-        if now >= self._next:
-            self._look(now)
+        self._pacing.step(self._look)
 
-    def _look(self, now: float) -> None:
-        if not self._is_foretold:  # a look at a large picture takes a while
-            self._is_foretold = True
-            self._next += self._restoration.preview_seconds() / SHARE
-            if self._next > now + LOOKS:
-                return
+    def _look(self) -> None:
         pixels = self._restoration.preview()
         if pixels is not None:
             self._count += 1
             path = self._folder / f"estimate-{self._count}.npy"
             save(path, pixels, self._white, self._dtype)
             self._talk.say("estimate", file=path.name)
-        taken = time.monotonic() - now
-        self._next = time.monotonic() + max(LOOKS, taken * (1 / SHARE - 1))
 
 
 def save(path: Path, pixels: NDArray[Any], white: float, dtype: np.dtype[Any]) -> None:

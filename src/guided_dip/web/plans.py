@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     from guided_dip.diffusion import Schedule
     from guided_dip.guidance import Plan
 
-LOWER_CLIP = 1e-4  # of the betas, as in the report's code
-
 
 class PlanAsked(BaseModel):
     """What a plan is made of.
@@ -78,7 +76,7 @@ class PlanTold(BaseModel):
 
 def betas_of(schedule: str) -> Schedule:
     """Return a schedule of the report's kind, by its name."""
-    from guided_dip.diffusion import make_schedule
+    from guided_dip.diffusion import LOWER_CLIP, make_schedule
 
     return make_schedule(schedule, lower_clip=LOWER_CLIP)
 

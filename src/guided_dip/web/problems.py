@@ -12,8 +12,8 @@ import anyio
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from guided_dip.errors import InputError, RunError, reason_of
-from guided_dip.files import one_line
 from guided_dip.web.jobs import NotReadyError, QueueFullError, UnknownJobError
+from guided_dip.words import one_line
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

@@ -16,7 +16,8 @@ from guided_dip.web.page import examples, form
 from guided_dip.web.page.context import Context, ToldError, alert
 from guided_dip.web.page.parts import buttons, drop, plain
 from guided_dip.web.page.restore import _examples, keep_example
-from guided_dip.web.page.show import spoken, text
+from guided_dip.web.page.show import text
+from guided_dip.words import duration
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,7 @@ def _said(state: JobState) -> str:
         psnr = "" if outcome.psnr is None else f"{outcome.psnr:.2f} dB, "
         note = f"<details><summary>Notes</summary>{text(outcome.note)}</details>"
         note = note if outcome.note else ""
-        return f"{psnr}{spoken(outcome.seconds)}{note}"
+        return f"{psnr}{duration(outcome.seconds)}{note}"
     if state.status == "failed":
         return f"failed: {text(state.reason)}"
     if state.status == "queued":

@@ -9,9 +9,10 @@ from guided_dip.errors import InputError
 from guided_dip.web.jobs import NewJob, QueueFullError, Role, Upload
 from guided_dip.web.models import JobSettings, JobState
 from guided_dip.web.page import form
-from guided_dip.web.page.show import spoken, text
+from guided_dip.web.page.show import text
 from guided_dip.web.page.watching import Watcher
 from guided_dip.web.problems import ProblemError, problem_of
+from guided_dip.words import duration
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -84,7 +85,7 @@ class Context:
         except QueueFullError as error:
             _remove(files)
             raise ToldError(
-                f"{str(error).rstrip('.')}. Try again in {spoken(error.retry_after)}."
+                f"{str(error).rstrip('.')}. Try again in {duration(error.retry_after)}."
             ) from None
         except (InputError, ProblemError) as error:
             _remove(files)

@@ -7,10 +7,10 @@ import binascii
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from guided_dip.errors import InputError, quoted
+from guided_dip.jobs.asked import assigned
 from guided_dip.web.models import JobSettings
 from guided_dip.web.uploads.form import of_yaml
 
@@ -45,7 +45,8 @@ def settings_of(form: Mapping[str, Any]) -> JobSettings:
     if values.get("strength") == 1:
         values["strength"] = None  # which is what is usual
     given = {name: value for name, value in values.items() if value not in (None, "")}
-    settings = _yaml(form.get("yaml") or "") | _lines(form.get("lines") or "")
+    lines = filter(None, map(str.strip, (form.get("lines") or "").splitlines()))
+    settings = _yaml(form.get("yaml") or "") | assigned(lines, "settings")
     for name, value in settings.items():
         if not isinstance(value, str | int | float | None):  # shown, it could be without end
             raise InputError(f"{quoted(name)}: a setting is a number or a word, not a list of them")
@@ -96,19 +97,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value
-
-
-def _lines(text: str) -> dict[str, Any]:
-    settings: dict[str, Any] = {}
-    for line in filter(None, map(str.strip, text.splitlines())):
-        key, equals, value = line.partition("=")
-        if not equals:
-            raise InputError(f"settings: there is no '=' in {quoted(line)}; try count=3")
-        try:
-            settings[key.strip()] = yaml.safe_load(value)
-        except (yaml.YAMLError, ValueError, RecursionError):
-            raise InputError(f"settings: {quoted(value)} is no value; try quoting it") from None
-    return settings
 
 
 def _yaml(text: str) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from guided_dip.web.models import ENDED, JobState
 from guided_dip.web.page.context import Context
 from guided_dip.web.page.parts import buttons, plain
 from guided_dip.web.page.restore import Shown
-from guided_dip.web.page.show import TIMES, spoken, text
+from guided_dip.web.page.show import TIMES, text
+from guided_dip.words import duration
 
 MOST = 60
 
@@ -64,7 +65,7 @@ def _entry(state: JobState) -> str:
              text(state.settings.task or "denoise")]  # fmt: skip
     if state.outcome is not None and state.outcome.psnr is not None:
         facts.append(f"{state.outcome.psnr:.2f} dB")
-    ago = spoken(max(0.0, time.time() - state.created))
+    ago = duration(time.time() - state.created, tenths_below=0)
     reason = f"<p>{text(state.reason)}</p>" if state.reason else ""
     return (
         f"<li>{picture}<div><h3>{name}</h3><p>{' · '.join(facts)}</p><p>{ago} ago</p>{reason}"
@@ -82,5 +83,5 @@ def _status(state: JobState) -> str:
         return f"running, {state.progress.share:.0%}"
     if state.outcome is not None:
         how = "stopped" if state.outcome.is_estimate else "done"
-        return f"{how} in {spoken(state.outcome.seconds)}"
+        return f"{how} in {duration(state.outcome.seconds)}"
     return state.status

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from guided_dip.web.models import ENDED, Curve, JobOutcome, JobState, View
 from guided_dip.web.page import charts
+from guided_dip.words import duration, one_line
 
 NONE = "\N{EN DASH}"
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -20,21 +21,7 @@ _LEGENDS: dict[View, str] = {
 
 def text(value: object) -> str:
     """Make text safe in HTML, in attributes too."""
-    return html.escape(" ".join(str(value).split()), quote=True)
-
-
-def spoken(seconds: float) -> str:
-    """Return a time for people.
-
-    >>> spoken(3.2), spoken(75), spoken(4000)
-    ('3 s', '1 min 15 s', '1 h 7 min')
-    """
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return html.escape(one_line(value), quote=True)
 
 
 def empty() -> str:
@@ -103,12 +90,16 @@ def _status(state: JobState) -> str:
         return f"Failed: {text(state.reason)}"
     assert outcome is not None
     how = "Stopped: this is the estimate of that moment" if outcome.is_estimate else "Done"
-    return f"{how}, after {spoken(outcome.seconds)} of computing."
+    return f"{how}, after {duration(outcome.seconds)} of computing."
 
 
 def _progress(state: JobState) -> str:
     progress = state.progress
-    left = "" if progress.seconds_left is None else f"about {spoken(progress.seconds_left)} left"
+    left = (
+        ""
+        if progress.seconds_left is None
+        else f"about {duration(progress.seconds_left, tenths_below=0)} left"
+    )
     facts = [
         ("Guide", f"{progress.stage} of {progress.stages}" if progress.stages else NONE),
         ("Step", f"{progress.step} of {progress.steps}" if progress.steps else NONE),
@@ -182,7 +173,7 @@ def _about(outcome: JobOutcome) -> str:
     if outcome.pages > 1:
         facts.append(("Pages", str(outcome.pages)))
     facts += [("Format", f"{text(outcome.format)}, {outcome.bits} bits"),
-              ("Time", spoken(outcome.seconds))]  # fmt: skip
+              ("Time", duration(outcome.seconds))]  # fmt: skip
     if outcome.psnr is not None:
         before = "" if outcome.psnr_before is None else f"{outcome.psnr_before:.2f} → "
         facts.append(("PSNR, final", f"{before}{outcome.psnr:.2f} dB"))
