@@ -231,6 +231,19 @@ def test_files_of_others_are_left_alone(here, capsys):
     assert read("out/a.png").pixels.shape == (24, 24, 3)
 
 
+def test_what_is_left_may_still_replace_files(here, capsys):
+    Path("out").mkdir()
+    Path("out/b.tif").write_bytes(b"of somebody else")
+    good = Path("frames/a.png").read_bytes()
+    Path("frames/a.png").write_bytes(b"no picture")
+    cut = [*QUICK, "--overwrite", "--fail-fast", "--workers", "1"]
+    assert batch("frames", "-o", "out", *cut) == 1
+    assert entries()["b.tif"].state == "queued"
+    Path("frames/a.png").write_bytes(good)
+    assert batch("retry", "out") == 0, capsys.readouterr().err
+    assert read("out/b.tif").pixels.shape == (20, 28)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

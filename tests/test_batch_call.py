@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -286,6 +287,24 @@ def test_a_file_that_is_being_written_is_left_for_the_next_look(here):
         assert manifest.entry("now.png").state == "queued"
         assert manifest.entry("server-ahead.png") is None
         look(manifest, place, Sources([Path("in/*.tif")]), digest)  # which matches nothing yet
+
+
+def test_what_is_watched_is_warned_of_once(here, caplog):
+    touch("a.png")
+    Path("in/nowhere.png").symlink_to("no.png")
+    place = place_of(here)
+    with opened(place, here / "in") as manifest, caplog.at_level(logging.WARNING):
+        digest, sources = keep_orders(manifest, orders()), Sources([Path("in")])
+        enrol(manifest, place, sources, digest, watched=True)
+        look(manifest, place, sources, digest)
+        Path("in/later.png").symlink_to("no.png")
+        look(manifest, place, sources, digest)
+        look(manifest, place, sources, digest)
+    said = [record.getMessage() for record in caplog.records]
+    names = [
+        f"{here}/in/{name}: cannot be read (leads nowhere)" for name in ("nowhere.png", "later.png")
+    ]
+    assert said == names
 
 
 def test_what_has_changed_is_enrolled_again(here):

@@ -252,7 +252,10 @@ def _warnings(check: ResidualCheck, noise: NoiseModel | None) -> Iterator[str]:
     reading = check.reading
     if noise is not None and reading is not None and not READS_LESS <= reading <= READS_MORE:
         read = noise.scaled(reading)
-        yield f"the noise reads as {read}, not {noise}; try --noise auto"
+        yield (
+            f"the noise reads as {read}, not {noise}; try --noise auto, or {read} if auto has "
+            f"found {noise}"
+        )
     if check.ratio is not None and check.ratio < WEAKER:
         yield (
             f"only {check.ratio:.2f} of {noise} was taken away, so noise is left: it is stronger, "

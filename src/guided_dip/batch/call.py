@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +41,15 @@ class Sources:
         Of the restorations; None for that of each source.
     recursive
         Look into folders in folders.
+    told
+        Warnings that were given already: where a folder is watched, each is given once.
     """
 
     inputs: Sequence[Path]
     root: Path | None = None
     suffix: str | None = None
     recursive: bool = True
+    told: set[str] = field(default_factory=set, compare=False)
 
 
 def make_outdir(outdir: Path) -> Path:
@@ -174,7 +177,14 @@ def enrol(
     """
     root = manifest.root
     paths = expand(sources.inputs)
-    found = find(paths, root, place.outdir, suffix=sources.suffix, recursive=sources.recursive)
+    found = find(
+        paths,
+        root,
+        place.outdir,
+        suffix=sources.suffix,
+        recursive=sources.recursive,
+        told=sources.told,
+    )
     if place.shard is not None:
         shard = place.shard
         found = (each for each in found if shard.has(each.output))
@@ -219,7 +229,7 @@ def root_of(sources: Sources) -> Path:
     return common_root(expand(sources.inputs))
 
 
-def keep_orders(manifest: Manifest, orders: Orders) -> str:
+def keep_orders(manifest: Manifest, orders: Orders, *, overwrite: bool = False) -> str:
     """Write down what pictures are restored with, for `retry`, and return its digest.
 
     Parameters
@@ -228,12 +238,14 @@ def keep_orders(manifest: Manifest, orders: Orders) -> str:
         Of the batch.
     orders
         What goes for all pictures.
+    overwrite
+        Whether files of others may be replaced, for `retry`: as the last command had it.
     """
     content = orders.content()
     digest = digest_of(content)
     plain = {key: str(value) if isinstance(value, Path) else value for key, value in _plain(orders)}
     plain["config"] = orders.config.model_dump(mode="json", exclude_unset=True)
-    manifest.keep_settings(digest, {"content": content, "orders": plain})
+    manifest.keep_settings(digest, {"content": content, "orders": plain, "overwrite": overwrite})
     return digest
 
 

@@ -135,6 +135,7 @@ def find(
     *,
     suffix: str | None = None,
     recursive: bool = True,
+    told: set[str] | None = None,
 ) -> Iterator[Found]:
     """Find pictures, in the order of their names.
 
@@ -152,19 +153,23 @@ def find(
         Of the restorations; None for that of each source.
     recursive
         Look into folders in folders.
+    told
+        Warnings that were given when it was looked before, and are not given again; what is warned
+        of now is added.
 
     Raises
     ------
     InputError
         If a path is not below the root.
     """
+    told = set() if told is None else told
     seen: set[str] = set()
     several = len(paths) > 1
     noted = False
     for path in paths:
         if outdir != root and outdir.is_relative_to(root) and path.is_relative_to(outdir):
             if not noted:
-                _log.warning("%s: is in OUTDIR, and no source, as all that is there", path)
+                _warn(f"{path}: is in OUTDIR, and no source, as all that is there", told)
             noted = True
             continue
         if not path.is_relative_to(root):
@@ -172,7 +177,7 @@ def find(
                 f"{path}: is not in {root}, whose tree {outdir} mirrors; try another OUTDIR, or "
                 "--root with a folder that holds all of them"
             )
-        files = _walk(path, outdir, recursive=recursive) if path.is_dir() else [path]
+        files = _walk(path, outdir, told, recursive=recursive) if path.is_dir() else [path]
         for file in files:
             name = file.relative_to(root).as_posix()
             if several and name in seen:
@@ -192,7 +197,7 @@ def stamp_of(path: Path) -> Stamp | None:
     return Stamp(status.st_size, status.st_mtime_ns)
 
 
-def _walk(folder: Path, outdir: Path, *, recursive: bool) -> Iterator[Path]:
+def _walk(folder: Path, outdir: Path, told: set[str], *, recursive: bool) -> Iterator[Path]:
     names, folders = [], set()  # of a million files, entries would take more than names
     try:
         with os.scandir(folder) as scan:
@@ -201,18 +206,18 @@ def _walk(folder: Path, outdir: Path, *, recursive: bool) -> Iterator[Path]:
                     continue
                 if _is_folder(entry):
                     folders.add(entry.name)
-                elif Path(entry.name).suffix.lower() not in SUFFIXES or not _is_file(entry):
+                elif Path(entry.name).suffix.lower() not in SUFFIXES or not _is_file(entry, told):
                     continue
                 names.append(entry.name)
     except OSError as error:  # the other folders can be
-        _log.warning("%s: cannot be looked into (%s)", folder, error.strerror)
+        _warn(f"{folder}: cannot be looked into ({error.strerror})", told)
         return
     for name in sorted(names):
         path = folder / name
         if name not in folders:
             yield path
         elif recursive and path != outdir and not _is_written_to(path):
-            yield from _walk(path, outdir, recursive=True)
+            yield from _walk(path, outdir, told, recursive=True)
 
 
 def _is_written_to(folder: Path) -> bool:
@@ -228,7 +233,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _is_file(entry: os.DirEntry[str]) -> bool:
+def _is_file(entry: os.DirEntry[str], told: set[str]) -> bool:
     """Tell whether it is a file; a link that leads nowhere is noted."""
     try:
         if entry.is_file():
@@ -237,5 +242,11 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
     except OSError as error:  # such as a loop of links
         reason = error.strerror or type(error).__name__
     if reason:
-        _log.warning("%s: cannot be read (%s)", entry.path, reason)
+        _warn(f"{entry.path}: cannot be read ({reason})", told)
     return False
+
+
+def _warn(text: str, told: set[str]) -> None:
+    if text not in told:
+        told.add(text)
+        _log.warning("%s", text)

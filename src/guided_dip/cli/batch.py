@@ -187,7 +187,7 @@ def restore(
     with notes(quiet=quiet), call.opened(place, tree) as manifest:
         if root is not None and manifest.root != tree:
             manifest.root = tree
-        digest = call.keep_orders(manifest, orders)
+        digest = call.keep_orders(manifest, orders, overwrite=overwrite)
 
         enrolled = call.enrol(
             manifest,
@@ -300,9 +300,11 @@ def retry(
         count = manifest.retry_failed()
         if not quiet:
             tell(f"{place.outdir}: {count} that failed and {manifest.counts().left - count} others")
-        ending, rules = Ending(manifest.counts(), 0, 0), Rules(fail_fast=fail_fast)
+        ending = Ending(manifest.counts(), 0, 0)
         for digest in manifest.queued_settings():
-            orders = threaded(call.kept_orders(manifest.settings(digest)), crew)
+            kept = manifest.settings(digest)
+            orders = threaded(call.kept_orders(kept), crew)
+            rules = Rules(fail_fast=fail_fast, overwrite=kept.get("overwrite") is True)
             before = ending
             ending = _carried_out(manifest, digest, place, orders, crew, rules, quiet=quiet)
             ending = ending.after(before)
