@@ -26,7 +26,6 @@ from guided_dip.batch.call import (
     opened,
     root_of,
 )
-from guided_dip.batch.coordinator import Requests, Rules
 from guided_dip.batch.entries import Counts
 from guided_dip.batch.executors import (
     TOGETHER,
@@ -38,6 +37,7 @@ from guided_dip.batch.executors import (
 from guided_dip.batch.find import stamp_of
 from guided_dip.batch.manifest import Manifest
 from guided_dip.batch.place import Place, Shard
+from guided_dip.batch.progress import Requests, Rules
 from guided_dip.batch.reading import Reading
 from guided_dip.batch.work import ELSEWHERE, Event, Orders, digest_of
 from guided_dip.config import make_config

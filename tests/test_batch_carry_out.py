@@ -16,6 +16,7 @@ from PIL import Image
 
 from batch_work import LONG, Work, cut_at, files_of, orders
 from guided_dip.batch import carry_out as carrying
+from guided_dip.batch import logs
 from guided_dip.batch.carry_out import carry_out
 from guided_dip.batch.entries import Stamp
 from guided_dip.restoration import Restoration
@@ -31,7 +32,7 @@ def work(tmp_path):
 
 @pytest.fixture
 def every_step(monkeypatch):
-    monkeypatch.setattr(carrying, "EVERY", 0.0)
+    monkeypatch.setattr(logs, "EVERY", 0.0)
 
 
 # What comes of a picture
@@ -653,7 +654,7 @@ def test_steps_that_come_before_the_fit_are_none_of_it(work):
 def test_a_picture_of_which_there_is_enough_is_done_with_its_estimate(
     work, every_step, monkeypatch
 ):
-    monkeypatch.setattr(carrying, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(logs, "LOOK_EVERY", 0.0)
     work.picture("a.png")
     enough = work.folder / "enough"
 
@@ -670,7 +671,7 @@ def test_a_picture_of_which_there_is_enough_is_done_with_its_estimate(
 
 
 def test_pages_that_are_left_when_there_is_enough_stay_as_they_are(work, every_step, monkeypatch):
-    monkeypatch.setattr(carrying, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(logs, "LOOK_EVERY", 0.0)
     work.stack("s.tif")
     enough = work.folder / "enough"
     enough.touch()

@@ -14,12 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from guided_dip.batch import coordinator as coordinating
-from guided_dip.batch.coordinator import Coordinator, Ending, Requests, Rules, requests
+from guided_dip.batch.coordinator import Coordinator
 from guided_dip.batch.entries import Counts, Done, Found, Stamp
 from guided_dip.batch.find import stamp_of
 from guided_dip.batch.manifest import Manifest
 from guided_dip.batch.pace import Pace
 from guided_dip.batch.place import Place
+from guided_dip.batch.progress import Ending, Requests, Rules, requests
 from guided_dip.batch.work import Event
 from guided_dip.errors import InputError
 from guided_dip.jobs import stop as stopping

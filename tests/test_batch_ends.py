@@ -2,10 +2,11 @@
 
 import pytest
 
-from guided_dip.batch.coordinator import Coordinator, Requests
+from guided_dip.batch.coordinator import Coordinator
 from guided_dip.batch.entries import Done, Found, Stamp
 from guided_dip.batch.manifest import Manifest
 from guided_dip.batch.place import Place
+from guided_dip.batch.progress import Requests
 from guided_dip.batch.work import Event
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from batch_work import Work, cut_at, files_of, orders
 from guided_dip.batch import carry_out as carrying
+from guided_dip.batch import logs
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def work(tmp_path):
 
 @pytest.fixture
 def every_step(monkeypatch):
-    monkeypatch.setattr(carrying, "EVERY", 0.0)
+    monkeypatch.setattr(logs, "EVERY", 0.0)
 
 
 def counts_of(monkeypatch):

@@ -14,12 +14,13 @@ import pytest
 from PIL import Image
 
 from guided_dip.batch.carry_out import carry_out
-from guided_dip.batch.coordinator import Coordinator, Requests, Rules
+from guided_dip.batch.coordinator import Coordinator
 from guided_dip.batch.entries import Done, Found, Stamp
 from guided_dip.batch.executors import Crew, make_executor
 from guided_dip.batch.find import stamp_of
 from guided_dip.batch.manifest import Manifest
 from guided_dip.batch.place import Place
+from guided_dip.batch.progress import Requests, Rules
 from guided_dip.batch.slurm_job import Followed, Task, carry_out_task, event_of
 from guided_dip.batch.slurm_queue import RefusedError
 from guided_dip.batch.slurm_settings import settings_of

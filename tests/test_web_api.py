@@ -13,7 +13,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from guided_dip.web.access.guard import Access, digest
-from guided_dip.web.access.login import COOKIE, Sessions
+from guided_dip.web.access.headers import COOKIE
+from guided_dip.web.access.login import Sessions
 from guided_dip.web.http.answers import zipped
 from guided_dip.web.http.app import make_app
 from guided_dip.web.http.streams import Streams

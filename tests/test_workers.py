@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from guided_dip import workers
-from guided_dip.workers import Bell, Ended, Pool
+from guided_dip.workers import Bell, Ended, Pool, process, signals
+from guided_dip.workers import pool as pool_module
 from jobs_of_workers import carry_out
 
 LIMIT = 30  # seconds after which a test has failed rather than the machine is slow
@@ -153,7 +153,7 @@ def test_large_items_and_messages_come_whole(pool):
 
 
 def test_who_says_much_does_not_keep_others_from_being_heard(pair, monkeypatch):
-    monkeypatch.setattr(workers, "AT_ONCE", 10)
+    monkeypatch.setattr(pool_module, "AT_ONCE", 10)
     talker, other = pair.idle
     talker.give(("count", 100))
     other.give(("say", "hello"))
@@ -207,7 +207,7 @@ def test_a_worker_killed_between_being_idle_and_being_given_something_is_told_of
 
 
 def test_all_that_was_said_before_a_death_is_delivered_before_it(pool):
-    number = 2 * workers.AT_ONCE + 1
+    number = 2 * pool_module.AT_ONCE + 1
     worker = given(pool, "count", number, "kill")
     assert heard(pool) == [
         *((worker, k) for k in range(number)),
@@ -349,11 +349,11 @@ def test_leaving_the_pool_ends_a_worker_whatever_it_is_at(order):
         time.sleep(0.05)
         began = time.monotonic()
     assert worker._process.exitcode == 1
-    assert time.monotonic() - began < workers.PATIENCE - 0.5
+    assert time.monotonic() - began < pool_module.PATIENCE - 0.5
 
 
 def test_leaving_the_pool_has_patience_with_all_workers_at_once(monkeypatch):
-    monkeypatch.setattr(workers, "PATIENCE", 0.5)
+    monkeypatch.setattr(pool_module, "PATIENCE", 0.5)
     with Pool(carry_out, range(3)) as pool:
         for worker in (crew := pool.idle):
             worker.give(("resist",))
@@ -370,7 +370,7 @@ def test_an_error_leaves_no_process_behind():
 
 
 def test_a_pool_that_cannot_begin_leaves_no_process_behind(monkeypatch):
-    start, started = workers.Worker._start, []
+    start, started = pool_module.Worker._start, []
 
     def failing(worker):
         if started:
@@ -378,7 +378,7 @@ def test_a_pool_that_cannot_begin_leaves_no_process_behind(monkeypatch):
         start(worker)
         started.append(worker)
 
-    monkeypatch.setattr(workers.Worker, "_start", failing)
+    monkeypatch.setattr(pool_module.Worker, "_start", failing)
     with pytest.raises(OSError, match="no more"), Pool(carry_out, ["a", "b"]):
         pass
     assert started[0]._process.exitcode is not None
@@ -465,7 +465,7 @@ def test_a_signal_waits_for_what_must_not_be_cut_off():
     before, done = signal.getsignal(signal.SIGINT), []
 
     def interrupted():
-        with workers._held(signal.SIGINT):
+        with signals.held(signal.SIGINT):
             signal.raise_signal(signal.SIGINT)
             done.append(signal.getsignal(signal.SIGINT))
 
@@ -502,7 +502,7 @@ def test_ctrl_c_finds_no_message_cut_in_two(pool):
 @pytest.mark.parametrize("speak", ["tell", "ask"])
 def test_who_speaks_to_a_pool_that_has_gone_ends(speak):
     near, far = multiprocessing.Pipe()
-    link = workers._Pipe(near)
+    link = process._Pipe(near)
     far.close()
     before = signal.getsignal(signal.SIGTERM)
     try:
@@ -518,7 +518,7 @@ def test_an_interrupt_that_comes_while_a_process_is_started_is_not_lost():
     came = []
     before = signal.signal(signal.SIGINT, lambda *_: came.append(True))
     try:
-        with workers.deaf_to_interrupts():
+        with signals.deaf_to_interrupts():
             signal.pthread_kill(threading.get_ident(), signal.SIGINT)
             assert came == []
         assert came == [True]

@@ -12,10 +12,11 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from guided_dip.batch.coordinator import Coordinator, Ending, Progress, Requests, Rules
+from guided_dip.batch.coordinator import Coordinator
 from guided_dip.batch.find import absolute, common_root, expand, find, stamp_of
 from guided_dip.batch.manifest import Enrolled, Manifest
 from guided_dip.batch.place import Place
+from guided_dip.batch.progress import Ending, Progress, Requests, Rules
 from guided_dip.batch.work import Executor, Orders, digest_of
 from guided_dip.config import make_config
 from guided_dip.errors import InputError

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import errno
-import logging
 import shutil
-import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from guided_dip.batch.entries import Done
 from guided_dip.batch.find import stamp_of
-from guided_dip.batch.work import ENDS, Event, Item, Orders, Reached, Tell
+from guided_dip.batch.logs import Admit, Log, LoggedWatcher, opened_logs
+from guided_dip.batch.work import ENDS, Event, Item, Orders, Tell
 from guided_dip.errors import InputError, InterruptionError, RunError, reason_of
 from guided_dip.files import remove_leftovers
 from guided_dip.jobs.job import Job
@@ -26,17 +25,9 @@ from guided_dip.words import one_line
 
 if TYPE_CHECKING:
     from guided_dip.config import Config
-    from guided_dip.guidance import Plan
-    from guided_dip.jobs.going import Run
-    from guided_dip.result import Record
     from guided_dip.runs import Summary
 
 STUCK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # what stops all that writes there
-EVERY = 1.0  # seconds between what is said about steps
-LOOK_EVERY = 0.1  # seconds between two looks whether it is enough
-LOGGED_EVERY = 30.0  # seconds between what is logged about them
-
-Admit = Callable[[int], None]
 
 
 def _admit_anything(_: int) -> None:
@@ -93,7 +84,7 @@ def _can_go_together(orders: Orders) -> bool:
 def _together(items: Sequence[Item], orders: Orders, tell: Tell, admit: Admit) -> None:
     from guided_dip.jobs.carry_out import restore_together
 
-    begun: list[tuple[Item, _Logged]] = []
+    begun: list[tuple[Item, LoggedWatcher]] = []
     needed = 0
 
     def admit_all(more: int) -> None:
@@ -101,7 +92,7 @@ def _together(items: Sequence[Item], orders: Orders, tell: Tell, admit: Admit) -
         needed += more
         admit(needed)
 
-    with _logs(items) as logs:
+    with opened_logs(items) as logs:
         for item, log in zip(items, logs, strict=True):
             with _told(item, log, tell):
                 _check(item)
@@ -109,7 +100,7 @@ def _together(items: Sequence[Item], orders: Orders, tell: Tell, admit: Admit) -
                 if page_count(item.source, None) > 1 or any(item.work.iterdir()):
                     _restore(item, orders, tell, log, admit)
                 else:
-                    begun.append((item, _Logged(item, log, tell, admit_all)))
+                    begun.append((item, LoggedWatcher(item, log, tell, admit_all)))
         jobs = [_job(item, orders, None) for item, _ in begun]
         outcomes = restore_together(jobs, orders.config, [watcher for _, watcher in begun])
         for (item, watcher), outcome in zip(begun, outcomes, strict=True):
@@ -128,7 +119,7 @@ def _together(items: Sequence[Item], orders: Orders, tell: Tell, admit: Admit) -
 
 
 def _alone(item: Item, orders: Orders, tell: Tell, admit: Admit) -> None:
-    with _logs([item]) as (log,), _told(item, log, tell):
+    with opened_logs([item]) as (log,), _told(item, log, tell):
         _check(item)
         _restore(item, orders, tell, log, admit)
 
@@ -146,7 +137,7 @@ def _check(item: Item) -> None:
         remove_leftovers(item.output)
 
 
-def _restore(item: Item, orders: Orders, tell: Tell, log: _Log, admit: Admit) -> None:
+def _restore(item: Item, orders: Orders, tell: Tell, log: Log, admit: Admit) -> None:
     """Restore a picture, from where an earlier attempt had got to if that can be used."""
     job = _job(item, orders, item.work)
     if orders.beside is not None:
@@ -155,7 +146,7 @@ def _restore(item: Item, orders: Orders, tell: Tell, log: _Log, admit: Admit) ->
     config = orders.config
     if orders.joint and pages > 1:
         config, pages = config.replace(pages=pages), 1
-    watcher = _Logged(item, log, tell, admit, pages, orders.told_every)
+    watcher = LoggedWatcher(item, log, tell, admit, pages, orders.told_every)
     summaries = _gone_on(item, job, pages, watcher)
     if summaries is None:
         shutil.rmtree(item.work, ignore_errors=True)
@@ -201,7 +192,7 @@ def _job(item: Item, orders: Orders, run_dir: Path | None) -> Job:
     )
 
 
-def _gone_on(item: Item, job: Job, pages: int, watcher: _Logged) -> list[Summary] | None:
+def _gone_on(item: Item, job: Job, pages: int, watcher: LoggedWatcher) -> list[Summary] | None:
     """Go on with what an earlier attempt left; None if it left nothing that can be used."""
     from guided_dip.runs.layout import BEGUN, DRAFT
 
@@ -224,7 +215,7 @@ def _summaries(job: Job, config: Config | None, pages: int, watcher: Watcher) ->
     return [restore_file(job, config, watcher)]
 
 
-def _done(item: Item, summaries: Sequence[Summary], log: _Log) -> Event:
+def _done(item: Item, summaries: Sequence[Summary], log: Log) -> Event:
     first = summaries[0]
     stamp = stamp_of(item.output)
     if stamp is None:
@@ -262,7 +253,7 @@ def _done(item: Item, summaries: Sequence[Summary], log: _Log) -> Event:
 
 
 @contextmanager
-def _told(item: Item, log: _Log, tell: Tell) -> Iterator[None]:
+def _told(item: Item, log: Log, tell: Tell) -> Iterator[None]:
     """Tell why a picture could not be restored; an interruption is for others to tell."""
     try:
         yield
@@ -286,130 +277,3 @@ def _told(item: Item, log: _Log, tell: Tell) -> Iterator[None]:
 def _is_stuck(error: BaseException) -> bool:
     cause = error.__cause__
     return isinstance(cause, OSError) and cause.errno in STUCK
-
-
-class _Log:
-    """A job's log; where it cannot be written, the job goes on without it."""
-
-    def __init__(self, file: IO[str] | None) -> None:
-        self._file = file
-
-    def __call__(self, text: str) -> None:
-        if self._file is not None:
-            with suppress(OSError):
-                self._file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
-                self._file.flush()
-
-    def close(self) -> None:
-        if self._file is not None:
-            with suppress(OSError):
-                self._file.close()
-
-
-class _ToLog(logging.Handler):
-    """Has what the library remarks logged."""
-
-    def __init__(self, logs: Sequence[_Log]) -> None:
-        super().__init__(logging.WARNING)
-        self._logs = logs
-
-    def emit(self, record: logging.LogRecord) -> None:
-        for log in self._logs:
-            log(record.getMessage())
-
-
-@contextmanager
-def _logs(items: Sequence[Item]) -> Iterator[list[_Log]]:
-    """Open the logs of pictures, and have what is remarked of them go there."""
-    logs = [_Log(_opened(item.log)) for item in items]
-    handler, library = _ToLog(logs), logging.getLogger("guided_dip")
-    library.addHandler(handler)
-    try:
-        yield logs
-    finally:
-        library.removeHandler(handler)
-        for log in logs:
-            log.close()
-
-
-def _opened(path: Path) -> IO[str] | None:
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("a", encoding="utf-8", errors="backslashreplace")
-    return None
-
-
-class _Logged(Watcher):
-    """Logs how a job goes, and tells it."""
-
-    def __init__(
-        self,
-        item: Item,
-        log: _Log,
-        tell: Tell,
-        admit: Admit,
-        pages: int = 1,
-        every: float | None = None,
-    ) -> None:
-        self.log = log
-        self._item, self._tell, self._admit, self._pages = item, tell, admit, pages
-        self._every = EVERY if every is None else every
-        self._page = self._previews = 0
-        self._plan: Plan | None = None
-        self._next = self._next_logged = self._next_look = 0.0
-        self._enough = False
-
-    def begins(self, run: Run) -> None:
-        from guided_dip.jobs.announcement import announcement
-
-        self.log(announcement(run))
-        self._admit(run.restoration.memory_needed)
-        if self._pages > 1:  # what goes on does not begin with the first one
-            self._page = run.job.page or 0
-        self._plan = run.restoration.plan
-        self._tell(Event("begun", self._item.name, share=self._share(0.0)))
-
-    def remark(self, text: str) -> None:
-        self.log(text)
-
-    def previewed(self) -> None:
-        self._previews += 1
-
-    def enough(self) -> bool:
-        now = time.monotonic()
-        if self._item.enough is not None and not self._enough and now >= self._next_look:
-            self._next_look = now + LOOK_EVERY
-            self._enough = self._item.enough.exists()
-        return self._enough
-
-    def progress(self, plan: Plan) -> AbstractContextManager[Callable[[Record], None]]:
-        def update(record: Record) -> None:
-            now = time.monotonic()
-            if now < self._next:
-                return
-            self._next = now + self._every
-            # Without this step: what is told first is where an earlier attempt had got to.
-            share = plan.work_done(record.step) / plan.work_done(plan.steps)
-            at = self._reached(record, plan) if plan is self._plan else None
-            self._tell(Event("step", self._item.name, share=self._share(share), at=at))
-            if now >= self._next_logged:
-                self._next_logged = now + LOGGED_EVERY
-                self.log(f"step {record.step + 1}/{plan.steps}, loss {record.loss:.3g}")
-
-        return nullcontext(update)
-
-    def _reached(self, record: Record, plan: Plan) -> Reached:
-        return Reached(
-            step=record.step + 1,
-            steps=plan.steps,
-            stage=record.stage + 1,
-            stages=len(plan),
-            loss=record.loss,
-            seconds=record.seconds,
-            psnr=record.psnr,
-            previews=self._previews,
-        )
-
-    def _share(self, of_page: float) -> float:
-        """Return the share of all pages' work."""
-        return min(1.0, (self._page + of_page) / self._pages)

@@ -55,7 +55,7 @@ class Enrolled:
 
 
 @dataclass(frozen=True)
-class Rules:
+class Comparison:
     """How it is found out whether a picture that is done has to be restored anew.
 
     Attributes
@@ -97,7 +97,7 @@ class Holder(NamedTuple):
     name: str
 
 
-def judge(known: Known, found: Found, settings: int, rules: Rules) -> Verdict:
+def judge(known: Known, found: Found, settings: int, comparison: Comparison) -> Verdict:
     """Say what is to become of a picture that the manifest has, and that holds its output.
 
     Parameters
@@ -108,28 +108,28 @@ def judge(known: Known, found: Found, settings: int, rules: Rules) -> Verdict:
         What is found now.
     settings
         Number of the settings.
-    rules
+    comparison
         Where to look, and how closely.
     """
     if known.state in ("queued", "running"):
         return "waiting"
     same = known.settings == settings and known.output == found.output
-    if rules.overwrite or known.clashes is not None or not same:
+    if comparison.overwrite or known.clashes is not None or not same:
         return "changed"
     if known.state == "failed":
         return "failed_before" if known.stamp == found.stamp else "changed"
     try:
-        return "kept" if _unchanged(known, found, rules) else "changed"
+        return "kept" if _unchanged(known, found, comparison) else "changed"
     except OSError:  # the job will say what is wrong with it
         return "changed"
 
 
-def _unchanged(known: Known, found: Found, rules: Rules) -> bool:
-    if found.stamp is None or rules.output_stamp_of(found.output) != known.written:
+def _unchanged(known: Known, found: Found, comparison: Comparison) -> bool:
+    if found.stamp is None or comparison.output_stamp_of(found.output) != known.written:
         return False
-    if found.stamp == known.stamp and not rules.compare_contents:
+    if found.stamp == known.stamp and not comparison.compare_contents:
         return True
-    return rules.content_of(found.name) == known.content
+    return comparison.content_of(found.name) == known.content
 
 
 def clash(output: str, first: str) -> str:
@@ -183,15 +183,17 @@ class Enrolment:
         The manifest's.
     digest, settings
         The settings all pictures are to be restored with, and their number.
-    rules
+    comparison
         How it is found out what is done.
     """
 
-    def __init__(self, database: Database, digest: str, settings: int, rules: Rules) -> None:
+    def __init__(
+        self, database: Database, digest: str, settings: int, comparison: Comparison
+    ) -> None:
         self._database = database
         self._digest = digest
         self._settings = settings
-        self._rules = rules
+        self._comparison = comparison
         self._counted: Counter[str] = Counter()
         self._clashing = array("q")  # ids: there may be half a million
         self._freed = False
@@ -221,7 +223,7 @@ class Enrolment:
                 continue
             holder = _held_by_another(holders, found, row.id)
             self._leave(holders, found, row)
-            verdict = "clashes" if holder else judge(row, found, self._settings, self._rules)
+            verdict = "clashes" if holder else judge(row, found, self._settings, self._comparison)
             self._count(verdict, row.id)
             if self._differs(row, found, holder, verdict):
                 again.append(self._values(found, row.id, holder, row))

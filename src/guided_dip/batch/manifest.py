@@ -18,9 +18,9 @@ from typing import Any
 from guided_dip.batch.database import Database, Mode
 from guided_dip.batch.enrolment import (
     CHUNK,
+    Comparison,
     Enrolled,
     Enrolment,
-    Rules,
     free_outputs,
     fresh_values,
     holders_of,
@@ -216,8 +216,8 @@ class Manifest:
         compare_contents
             Read the content of all that is done, whatever its stamp.
         """
-        rules = Rules(content_of, output_stamp_of, overwrite, compare_contents)
-        enrolment = Enrolment(self._database, settings, self._number(settings), rules)
+        comparison = Comparison(content_of, output_stamp_of, overwrite, compare_contents)
+        enrolment = Enrolment(self._database, settings, self._number(settings), comparison)
         pictures = iter(found)
         chunk = list(islice(pictures, CHUNK))
         while chunk:

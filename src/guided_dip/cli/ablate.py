@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from guided_dip.cli import options
 from guided_dip.cli.console import give, notes
 from guided_dip.cli.progress import EVERY
-from guided_dip.cli.study import check_any, check_failures, listed, study_progress
+from guided_dip.cli.study import AsJson, Redraw, check_any, check_failures, listed, study_progress
 
 if TYPE_CHECKING:
     from guided_dip.experiments.ablation.design import Ablation
@@ -84,16 +85,12 @@ def ablate(
     show: Annotated[
         bool, typer.Option("--print", help="Print the file that is run by default, to change it.")
     ] = False,
-    redraw: Annotated[
-        bool, typer.Option("--redraw", help="Draw the page again from what is saved; run nothing.")
-    ] = False,
+    redraw: Redraw = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an ablation of something else.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the results as JSON on stdout.")
-    ] = False,
+    quiet: options.Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Find out what of a method matters. An interrupted ablation goes on; done runs are kept."""
     if show:

@@ -11,21 +11,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from guided_dip.cli import options
+from guided_dip.cli.batch_call import (
+    SHOWN,
+    absolute_file,
+    carried_out,
+    check_orders,
+    conclude,
+    crew_of,
+    found,
+)
 from guided_dip.cli.console import give, notes, tell
-from guided_dip.cli.many import batch_progress, counted_progress, per_hour, told
+from guided_dip.cli.many import counted_progress, per_hour, told
 from guided_dip.cli.settings import make_settings
 from guided_dip.jobs.asked import of_the_task
 from guided_dip.jobs.beside import kernel_of
 
 if TYPE_CHECKING:
-    from guided_dip.batch.coordinator import Ending, Rules
-    from guided_dip.batch.executors import Crew
-    from guided_dip.batch.manifest import Enrolled, Manifest
-    from guided_dip.batch.place import Place
     from guided_dip.batch.reading import Reading
-    from guided_dip.batch.work import Orders
-
-SHOWN = 10  # failures that are told one by one
 
 Outdir = Annotated[Path, typer.Argument(metavar="OUTDIR", help="Where the batch's results go.")]
 
@@ -160,18 +162,18 @@ def restore(
     }
     settings = make_settings(values, preset=preset, file=config, assignments=assignments or [])
     from guided_dip.batch import call
-    from guided_dip.batch.coordinator import Rules
     from guided_dip.batch.executors import threaded
     from guided_dip.batch.find import output_suffix
     from guided_dip.batch.place import Place, parse_shard
+    from guided_dip.batch.progress import Rules
     from guided_dip.batch.work import Orders
 
-    crew = _crew(executor, workers, together, ray_address, gpus, per_job, slurm)
+    crew = crew_of(executor, workers, together, ray_address, gpus, per_job, slurm)
     orders = Orders(
         settings,
-        mask=_absolute(mask),
-        kernel=_absolute(kernel_of(kernel)[1]),
-        gain=_absolute(gain),
+        mask=absolute_file(mask),
+        kernel=absolute_file(kernel_of(kernel)[1]),
+        gain=absolute_file(gain),
         invert_mask=invert_mask,
         joint=joint,
         max_pixels=max_pixels,
@@ -179,7 +181,7 @@ def restore(
         keep_runs=keep_runs,
     )
     orders = threaded(orders, crew)
-    _check(orders)
+    check_orders(orders)
     sources = call.Sources(inputs, root, output_suffix(form), not flat)
     part = None if shard is None else parse_shard(shard)
     tree = call.root_of(sources)
@@ -188,7 +190,6 @@ def restore(
         if root is not None and manifest.root != tree:
             manifest.root = tree
         digest = call.keep_orders(manifest, orders, overwrite=overwrite)
-
         enrolled = call.enrol(
             manifest,
             place,
@@ -199,15 +200,15 @@ def restore(
             watched=watch,
         )
         if not quiet:
-            tell(_found(place, enrolled))
+            tell(found(place, enrolled))
         rules = Rules(
             fail_fast=fail_fast,
             overwrite=overwrite,
             look=partial(call.look, manifest, place, sources, digest) if watch else None,
             look_every=watch_every,
         )
-        ending = _carried_out(manifest, digest, place, orders, crew, rules, quiet=quiet)
-        _conclude(manifest, place, ending, quiet=quiet, as_json=as_json)
+        ending = carried_out(manifest, digest, place, orders, crew, rules, quiet=quiet)
+        conclude(manifest, place, ending, quiet=quiet, as_json=as_json)
 
 
 @batch.command()
@@ -288,12 +289,12 @@ def retry(
 ) -> None:
     """Begin anew what failed, and go on with what is left, with the settings it had."""
     from guided_dip.batch import call
-    from guided_dip.batch.coordinator import Ending, Rules
     from guided_dip.batch.executors import threaded
     from guided_dip.batch.find import absolute
     from guided_dip.batch.place import Place, parse_shard
+    from guided_dip.batch.progress import Ending, Rules
 
-    crew = _crew(executor, workers, together, ray_address, gpus, per_job, slurm)
+    crew = crew_of(executor, workers, together, ray_address, gpus, per_job, slurm)
     part = None if shard is None else parse_shard(shard)
     place = Place(absolute(outdir), part)
     with notes(quiet=quiet), call.opened(place) as manifest:
@@ -306,119 +307,9 @@ def retry(
             orders = threaded(call.kept_orders(kept), crew)
             rules = Rules(fail_fast=fail_fast, overwrite=kept.get("overwrite") is True)
             before = ending
-            ending = _carried_out(manifest, digest, place, orders, crew, rules, quiet=quiet)
+            ending = carried_out(manifest, digest, place, orders, crew, rules, quiet=quiet)
             ending = ending.after(before)
             if ending.is_cut:
                 break
         ending = replace(ending, counts=manifest.counts(), others=0)
-        _conclude(manifest, place, ending, quiet=quiet, as_json=as_json)
-
-
-def _crew(
-    executor: str,
-    workers: int | None,
-    together: int | None,
-    ray_address: str | None,
-    gpus: float,
-    per_job: int,
-    slurm: list[str] | None,
-) -> Crew:
-    from guided_dip.batch.executors import Crew, parse_assignments
-
-    asked = parse_assignments(slurm or [])
-    return Crew(executor, workers, together, ray_address, gpus, per_job, asked)
-
-
-def _absolute(path: Path | None) -> Path | None:
-    """Return where a file is for other machines, too; what is not there is an error."""
-    if path is None:
-        return None
-    from guided_dip.batch.find import absolute
-    from guided_dip.images import read
-
-    read(path)
-    return absolute(path)
-
-
-def _check(orders: Orders) -> None:
-    """Refuse settings that no picture could be restored with."""
-    from guided_dip.errors import InputError
-
-    if orders.config.pages > 1:
-        raise InputError("pages is for a single stack; try --joint")
-
-
-def _carried_out(
-    manifest: Manifest,
-    digest: str,
-    place: Place,
-    orders: Orders,
-    crew: Crew,
-    rules: Rules,
-    *,
-    quiet: bool,
-) -> Ending:
-    from guided_dip.batch import call
-    from guided_dip.batch.coordinator import Ending, requests
-    from guided_dip.batch.executors import make_executor
-
-    if not manifest.has_queued(digest) and rules.look is None:
-        counts = manifest.counts()
-        counts, others = replace(counts, queued=0), counts.queued
-        return Ending(counts, 0, 0, others=others)
-    with requests() as asked:
-        executor, together = make_executor(crew, orders, place)
-        rules = replace(rules, together=together)
-        with batch_progress(quiet=quiet) as update:
-            return call.carry_out_batch(manifest, digest, executor, place, rules, asked, update)
-
-
-def _found(place: Place, enrolled: Enrolled) -> str:
-    parts = {
-        "new": enrolled.new,
-        "changed": enrolled.changed,
-        "left from before": enrolled.waiting,
-        "done already": enrolled.kept,
-        "failed before (batch retry begins them anew)": enrolled.failed_before,
-        "in the way of others": enrolled.clashes,
-    }
-    said = ", ".join(f"{count} {what}" for what, count in parts.items() if count)
-    return f"{place.outdir}: {said or 'no pictures found'}"
-
-
-def _conclude(
-    manifest: Manifest, place: Place, ending: Ending, *, quiet: bool, as_json: bool
-) -> None:
-    """Say what came of it, and fail if not all is done."""
-    from guided_dip.errors import InterruptionError, RunError
-
-    counts = ending.counts
-    failures = manifest.entries("failed", limit=SHOWN)
-    if as_json:
-        listed = [{"name": entry.name, "reason": entry.reason} for entry in failures]
-        states = {**vars(counts), "left": counts.left, "total": counts.total}
-        now = {"done_now": ending.done, "failed_now": ending.failed}
-        give(json.dumps({"outdir": str(place.outdir), **states, **now, "failures": listed}))
-    elif not quiet:
-        give(f"{place.outdir}: {told(counts)}")
-    if ending.others and not quiet:
-        tell(
-            f"{ending.others} pictures of earlier commands are left, with other settings; "
-            "batch retry goes on with them"
-        )
-    if ending.stuck:
-        raise RunError(
-            f"{ending.stuck}; {counts.left} pictures are left: the same command goes on when there "
-            "is space"
-        )
-    if ending.signal is not None and counts.left:
-        raise InterruptionError(
-            f"interrupted; {counts.left} pictures are left: the same command goes on", ending.signal
-        )
-    if counts.failed:
-        first = f"{failures[0].name}: {failures[0].reason}"
-        more = f" and {counts.failed - 1} more" * (counts.failed > 1)
-        raise RunError(
-            f"{counts.failed} of {counts.total} pictures failed: {first}{more}; "
-            f"batch status {place.outdir} tells of them, batch retry begins them anew"
-        )
+        conclude(manifest, place, ending, quiet=quiet, as_json=as_json)

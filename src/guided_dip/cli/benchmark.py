@@ -9,9 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from guided_dip.cli import options
 from guided_dip.cli.console import give, notes
 from guided_dip.cli.settings import make_settings
-from guided_dip.cli.study import check_any, check_failures, listed, study_progress
+from guided_dip.cli.study import (
+    AsJson,
+    Redraw,
+    Workers,
+    check_any,
+    check_failures,
+    listed,
+    study_progress,
+)
 
 if TYPE_CHECKING:
     from guided_dip.experiments.board import Outcome
@@ -70,31 +79,22 @@ def benchmark(
             "--set", metavar="KEY=VALUE", help="Any setting, in all methods that have settings."
         ),
     ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", min=1, help="Runs at once.  [default: one a GPU, else one a core]"
-        ),
-    ] = None,
+    workers: Workers = None,
     records: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE", help="Records to go on from and to add to, one JSON object a line."
         ),
     ] = None,
-    redraw: Annotated[
-        bool, typer.Option("--redraw", help="Draw the page again from what is saved; run nothing.")
-    ] = False,
+    redraw: Redraw = False,
     no_pictures: Annotated[
         bool, typer.Option("--no-pictures", help="Leave the restorations out.")
     ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Remove a benchmark of something else.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the results as JSON on stdout.")
-    ] = False,
+    quiet: options.Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compare methods on the same noisy pictures. An interrupted benchmark goes on."""
     from guided_dip.experiments import benchmark_study as study

@@ -14,8 +14,8 @@ from guided_dip.cli.progress import EVERY, shown
 from guided_dip.words import duration
 
 if TYPE_CHECKING:
-    from guided_dip.batch.coordinator import Progress
     from guided_dip.batch.entries import Counts
+    from guided_dip.batch.progress import Progress
 
 
 @contextmanager

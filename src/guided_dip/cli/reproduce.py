@@ -9,10 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from guided_dip.cli import options
 from guided_dip.cli.console import give, notes
 from guided_dip.cli.progress import EVERY
 from guided_dip.cli.settings import make_settings
-from guided_dip.cli.study import check_any, check_failures, listed, study_progress
+from guided_dip.cli.study import (
+    AsJson,
+    Redraw,
+    Workers,
+    check_any,
+    check_failures,
+    listed,
+    study_progress,
+)
 
 if TYPE_CHECKING:
     from guided_dip.experiments.board import Outcome
@@ -66,16 +75,8 @@ def reproduce(
         str | None,
         typer.Option(metavar="NAME", help="auto, float32 or bfloat16.  [default: float32]"),
     ] = None,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any setting; may be repeated."),
-    ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", min=1, help="Runs at once.  [default: one a GPU, else one a core]"
-        ),
-    ] = None,
+    assignments: options.Assignments = None,
+    workers: Workers = None,
     together: Annotated[
         int,
         typer.Option(
@@ -85,9 +86,7 @@ def reproduce(
             help="Compute up to N seeds of a row as one, which is sooner done for small networks.",
         ),
     ] = 1,
-    redraw: Annotated[
-        bool, typer.Option("--redraw", help="Draw the page again from what is saved; run nothing.")
-    ] = False,
+    redraw: Redraw = False,
     no_pictures: Annotated[
         bool,
         typer.Option("--no-pictures", help="Leave the picture and its restorations out."),
@@ -95,10 +94,8 @@ def reproduce(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a study of something else.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the results as JSON on stdout.")
-    ] = False,
+    quiet: options.Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Repeat the report's experiment. An interrupted study goes on; a finished run is kept."""
     from guided_dip.experiments import report
@@ -110,8 +107,8 @@ def reproduce(
         else:
             from guided_dip.experiments.rows import make_arms, select_rows
 
-            options = {"steps": steps, "device": device, "precision": precision}
-            settings = _settings(options, preset, assignments or [])
+            given = {"steps": steps, "device": device, "precision": precision}
+            settings = _settings(given, preset, assignments or [])
             source, pixels = report.open_picture(image)
             study = report.Study(
                 preset=preset, settings=settings, picture=source.name, sha256=source.sha256
@@ -139,11 +136,11 @@ def reproduce(
     check_failures(outcomes)
 
 
-def _settings(options: dict[str, Any], preset: str, assignments: Sequence[str]) -> dict[str, Any]:
+def _settings(given: dict[str, Any], preset: str, assignments: Sequence[str]) -> dict[str, Any]:
     """Return what the options change of the preset."""
     from guided_dip.errors import InputError
 
-    wanted = make_settings(options, preset=preset, file=None, assignments=assignments).model_dump()
+    wanted = make_settings(given, preset=preset, file=None, assignments=assignments).model_dump()
     base = make_settings({}, preset=preset, file=None, assignments=[]).model_dump()
     changed = {key: value for key, value in wanted.items() if value != base[key]}
     for key in AXES:

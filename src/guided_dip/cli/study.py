@@ -1,4 +1,4 @@
-"""What commands of many runs share: their progress, and what is said of runs that failed."""
+"""What commands of many runs share: options, progress, and what is said of runs that failed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from guided_dip.cli.console import tell
 from guided_dip.cli.progress import EVERY, shown
@@ -14,6 +16,16 @@ from guided_dip.words import duration
 
 if TYPE_CHECKING:
     from guided_dip.experiments.board import Outcome, Progress
+
+
+Workers = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, help="Runs at once.  [default: one a GPU, else one a core]"),
+]
+Redraw = Annotated[
+    bool, typer.Option("--redraw", help="Draw the page again from what is saved; run nothing.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON on stdout.")]
 
 
 def listed(text: str) -> list[str]:

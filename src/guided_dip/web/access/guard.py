@@ -17,13 +17,12 @@ import hashlib
 import hmac
 import ipaddress
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from http.cookies import CookieError, SimpleCookie
 
 from starlette.requests import HTTPConnection
 
-from guided_dip.web.access.login import COOKIE, Sessions, login_answer, logout_answer
+from guided_dip.web.access.headers import cookie_of, headers_of
+from guided_dip.web.access.login import Sessions, login_answer, logout_answer
 from guided_dip.web.problems import (
     App,
     Message,
@@ -217,26 +216,6 @@ class Tokens:
             return self._access.owner_of_token(token.strip())
         session = cookie_of(headers)
         return None if session is None else self._access.sessions.owner(session)
-
-
-def headers_of(scope: Scope) -> Mapping[str, str]:
-    """Return a request's headers; of several of one name the last counts, of hosts none."""
-    found: dict[str, str] = {}
-    for name, value in scope["headers"]:
-        key = name.decode("latin-1").lower()
-        twice = key in found and key in ("host", "origin", "authorization")
-        found[key] = "\0" if twice else value.decode("latin-1")
-    return found
-
-
-def cookie_of(headers: Mapping[str, str]) -> str | None:
-    """Return the session that a browser has; None if it has none."""
-    cookies: SimpleCookie = SimpleCookie()
-    try:
-        cookies.load(headers.get("cookie", "")[:8192])
-    except CookieError:
-        return None
-    return cookies[COOKIE].value if COOKIE in cookies else None
 
 
 def is_api(path: str) -> bool:

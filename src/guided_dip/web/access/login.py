@@ -12,9 +12,9 @@ from urllib.parse import parse_qs
 
 import anyio
 
+from guided_dip.web.access.headers import COOKIE, cookie_of, headers_of
 from guided_dip.web.problems import Message, ProblemError, ProblemResponse, Receive, Scope, Send
 
-COOKIE = "guided-dip-session"
 SECONDS = 12 * 3600.0  # that a session lasts
 MOST = 1000  # sessions; the oldest goes first
 SLOW = 1.0  # seconds that a wrong token takes
@@ -137,8 +137,6 @@ async def logout_answer(sessions: Sessions, scope: Scope, receive: Receive, send
         problem = ProblemError(405, "logging out is a POST", headers={"Allow": "POST"})
         await ProblemResponse(problem)(scope, receive, send)
         return
-    from guided_dip.web.access.guard import cookie_of, headers_of
-
     secret = cookie_of(headers_of(scope))
     if secret is not None:
         sessions.end(secret)
@@ -162,8 +160,6 @@ async def _token(receive: Receive) -> str:
 
 
 def _cookie(scope: Scope, value: str, *, sessions_seconds: float) -> str:
-    from guided_dip.web.access.guard import headers_of
-
     # Whoever makes this header up gets a cookie that is more careful.
     proxied = headers_of(scope).get("x-forwarded-proto") == "https"
     secure = "; Secure" if proxied or scope.get("scheme") == "https" else ""

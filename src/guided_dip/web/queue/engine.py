@@ -12,11 +12,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from guided_dip.batch.call import opened
-from guided_dip.batch.coordinator import Coordinator, Progress, Requests, Rules
+from guided_dip.batch.coordinator import Coordinator
 from guided_dip.batch.entries import Entry, Found
 from guided_dip.batch.find import stamp_of
 from guided_dip.batch.local import LocalExecutor
 from guided_dip.batch.manifest import Manifest
+from guided_dip.batch.progress import Progress, Requests, Rules
 from guided_dip.batch.work import Event, Item, Orders
 from guided_dip.errors import InputError, RunError, reason_of
 from guided_dip.files import locked

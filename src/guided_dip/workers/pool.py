@@ -1,69 +1,26 @@
-"""Processes of their own that carry out one item after another, and say how it goes.
-
-A `Pool` keeps one process a place, such as a device. It gives no item out by itself and keeps none
-back: its user gives an item to a worker that is idle, hears what busy ones say, and learns which
-item a process was at when it ended unasked. So a process that is killed costs the item it was at,
-and no other::
-
-    with Pool(work, places) as pool:
-        while items or pool.busy:
-            for worker in pool.idle:
-                if items:
-                    worker.give(items.pop())
-            for worker, message in pool.wait():
-                ...
-
-The processes are spawned: a forked torch would hang.
-"""
+"""A pool of workers, as the process sees them that gives them items."""
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
-import os
 import pickle
 import signal
-import sys
 import threading
 import time
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
-from multiprocessing.reduction import ForkingPickler
-from typing import Any, NoReturn, Protocol, Self
+from typing import Any, Self
+
+from guided_dip.workers.link import IDLE, Letter, Work
+from guided_dip.workers.process import carry_out
+from guided_dip.workers.signals import deaf_to_interrupts, held
 
 PATIENCE = 3.0  # seconds that a worker has to clean up
 KILLED = 1.0  # seconds in which the system ends a process that is killed
 AT_ONCE = 1000  # messages of one worker that are read before others have their turn
-_IDLE = b"."  # what a worker sends when it is idle again; no pickle begins like that
-
-
-class Link(Protocol):
-    """What a work function talks through, from its main thread only."""
-
-    def tell(self, message: Any) -> None:
-        """Tell the pool something; the process ends here if the pool's process has gone.
-
-        Parameters
-        ----------
-        message
-            Anything that can be pickled.
-        """
-
-    def ask(self, message: Any) -> Any:
-        """Tell the pool something and wait for what `Worker.answer` gives.
-
-        Parameters
-        ----------
-        message
-            Anything that can be pickled.
-        """
-
-
-Work = Callable[[Any, Link], None]  # carries out one item; a function of a module's top level
 
 
 @dataclass(frozen=True)
@@ -77,22 +34,6 @@ class Ended:
     """
 
     exit_code: int | None
-
-
-@dataclass(frozen=True)
-class _Letter:
-    """What is sent, either way.
-
-    Attributes
-    ----------
-    content
-        A message, an item, or an answer.
-    question
-        Number of the question that this is, or answers; 0 for none.
-    """
-
-    content: Any
-    question: int = 0
 
 
 class Bell:
@@ -182,7 +123,7 @@ class Worker:
         if item is None or self.item is not None:
             raise ValueError("only a worker that is idle can be given something")
         self._start()
-        self._send(_Letter(item))
+        self._send(Letter(item))
         self.item = item
 
     def answer(self, answer: Any) -> None:
@@ -200,7 +141,7 @@ class Worker:
         """
         if not self._question:
             raise ValueError("a worker that has asked nothing cannot be answered")
-        self._send(_Letter(answer, self._question))
+        self._send(Letter(answer, self._question))
 
     def terminate(self) -> None:
         """Tell the process to end, without waiting for it: the pool tells when it has."""
@@ -221,14 +162,14 @@ class Worker:
     def _start(self) -> None:
         if self._process is None:
             process = multiprocessing.get_context("spawn").Process(
-                target=_carry_out, args=(self._work, self._far), daemon=True
+                target=carry_out, args=(self._work, self._far), daemon=True
             )
             with deaf_to_interrupts():
                 process.start()
                 self._process = process
             self._far.close()
 
-    def _send(self, letter: _Letter) -> None:
+    def _send(self, letter: Letter) -> None:
         with suppress(OSError):  # it is no more: reading says so, too
             self._connection.send(letter)
 
@@ -248,10 +189,10 @@ class Worker:
             except (EOFError, OSError):
                 yield Ended(self._bury(PATIENCE))
                 return
-            if data == _IDLE:
+            if data == IDLE:
                 self.item = None
                 return
-            letter: _Letter = pickle.loads(data)
+            letter: Letter = pickle.loads(data)
             self._question = letter.question or self._question
             yield letter.content
             if letter.question:
@@ -259,12 +200,12 @@ class Worker:
 
     def _vent(self) -> bool:
         """Drop a message; False if there will be no more."""
-        with _held(signal.SIGTERM), _held(signal.SIGINT):
+        with held(signal.SIGTERM), held(signal.SIGINT):
             try:
                 data = self._connection.recv_bytes()
             except (EOFError, OSError):
                 return False
-        if data == _IDLE:
+        if data == IDLE:
             self.terminate()  # its work function has kept the first word to itself
         return True
 
@@ -354,7 +295,7 @@ class Pool:
         ready = wait([*(worker._connection for worker in busy), *bells], seconds)
         if self._bell is not None:
             self._bell.hush()
-        with _held(signal.SIGTERM), _held(signal.SIGINT):
+        with held(signal.SIGTERM), held(signal.SIGINT):
             return [
                 (worker, message)
                 for worker in busy
@@ -396,131 +337,3 @@ def _see_off(crew: Sequence[Worker]) -> None:
     finally:
         for worker in crew:
             worker._bury(max(0.0, until - time.monotonic()))
-
-
-@contextmanager
-def _held(number: signal.Signals) -> Iterator[None]:
-    """Have a signal wait whose handler may raise, which would cut a message in two."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # handlers run in the main thread only
-        return
-    came = False
-
-    def note(*_: object) -> None:
-        nonlocal came
-        came = True
-
-    before = signal.signal(number, note)
-    try:
-        yield
-    finally:
-        signal.signal(number, before)
-        if came:
-            signal.raise_signal(number)
-
-
-@contextmanager
-def deaf_to_interrupts() -> Iterator[None]:
-    """Have a process that is started here hear no Ctrl-C from its first moment.
-
-    The terminal sends it to the workers as well, which would each print a traceback. This process
-    hears one that comes meanwhile right after.
-    """
-    if not hasattr(signal, "pthread_sigmask"):  # on Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _carry_out(work: Work, connection: Connection[Any, Any]) -> None:
-    """Be a worker's process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    threading.Thread(target=_follow_parent, daemon=True).start()
-    if not sys.warnoptions:
-        warnings.simplefilter("ignore")
-    link = _Pipe(connection)
-    signal.signal(signal.SIGTERM, _quit)
-    while True:
-        work(link.receive(question=0), link)
-        signal.signal(signal.SIGTERM, _quit)  # it may have set a handler of its own
-        link.send(_IDLE)
-
-
-def _follow_parent() -> None:
-    """End when the parent does: it may be killed while this process has long nothing to say."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "a worker has been started by another process"
-    wait([parent.sentinel])
-    os._exit(1)
-
-
-def _quit(*_: object) -> NoReturn:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: it would cut off the clean-up
-    raise SystemExit(1)
-
-
-class _Pipe:
-    """A link to the pool's process."""
-
-    def __init__(self, connection: Connection[Any, Any]) -> None:
-        self._connection = connection
-        self._questions = 0
-
-    def tell(self, message: Any) -> None:
-        self.send(ForkingPickler.dumps(_Letter(message)))
-
-    def ask(self, message: Any) -> Any:
-        self._questions += 1
-        self.send(ForkingPickler.dumps(_Letter(message, self._questions)))
-        return self.receive(self._questions)
-
-    def send(self, data: bytes | memoryview) -> None:
-        with _in_one_piece():
-            self._connection.send_bytes(data)
-
-    def receive(self, question: int) -> Any:
-        """Wait for an answer, or an item as if it were that to question 0."""
-        while True:
-            wait([self._connection])  # a signal that cuts this short does no harm
-            with _in_one_piece():
-                data = self._connection.recv_bytes()
-            letter: _Letter = pickle.loads(data)
-            if letter.question == question:  # else nobody waits for it any more
-                return letter.content
-
-
-@contextmanager
-def _in_one_piece() -> Iterator[None]:
-    """Have SIGTERM wait for what is done here; end the process if the other end has gone."""
-    gone = False
-    with _held(signal.SIGTERM):
-        try:
-            yield
-        except (EOFError, OSError):
-            gone = True
-    if gone:
-        _quit()
-
-
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def cuda_devices() -> int:
-    """Return the number of CUDA devices; without NVIDIA's driver torch is not loaded to ask."""
-    try:
-        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
-        return 0
-    import torch
-
-    return torch.cuda.device_count() if torch.cuda.is_available() else 0
