@@ -15,7 +15,6 @@ import tifffile
 from PIL import Image
 
 from batch_work import LONG, Work, cut_at, files_of, orders
-from guided_dip.batch import carry_out as carrying
 from guided_dip.batch import logs
 from guided_dip.batch.carry_out import carry_out
 from guided_dip.batch.entries import Stamp

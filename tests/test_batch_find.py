@@ -302,10 +302,27 @@ def test_what_is_not_there_is_an_error(here, text, reason):
 
 def test_inputs_are_absolute_without_dots_and_each_once(here):
     make("in/a.png")
-    assert expand([Path("in"), Path("./in/../in"), here / "in"]) == [here / "in"]
+    assert expand([Path("in"), Path("./in/../in"), here / "in"]) == [str(here / "in")]
 
 
 # How much memory it takes
+
+
+def test_matches_of_a_pattern_take_little_memory_and_come_in_the_order_of_paths(here):
+    count = 2000
+    for name in ("a", "a-b", "a b"):
+        Path("in", name).mkdir(parents=True)
+        for number in range(count):
+            Path("in", name, f"{number:06}.png").touch()
+    pattern = Path("in/*/*.png")
+    tracemalloc.start()
+    try:
+        found = expand([pattern])
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert list(map(Path, found)) == sorted(map(absolute, Path().glob(str(pattern))))
+    assert held < 3 * count * (len(found[0]) + 80)  # paths take three times as much
 
 
 def test_many_pictures_are_found_one_by_one_in_little_memory(here):

@@ -44,8 +44,10 @@ def output_suffix(text: str) -> str | None:
     return suffix
 
 
-def expand(inputs: Sequence[Path]) -> list[Path]:
+def expand(inputs: Sequence[Path]) -> list[str]:
     """Return files and folders, absolute, with patterns replaced by what matches them.
+
+    As text: of a million matches, paths would take several times the memory.
 
     Patterns match nothing that is hidden, unless they say so, and nothing that a batch has written.
 
@@ -59,15 +61,15 @@ def expand(inputs: Sequence[Path]) -> list[Path]:
     InputError
         If there is no such file, or nothing matches a pattern.
     """
-    found: dict[Path, None] = {}
+    found: dict[str, None] = {}
     for path in inputs:
         if _exists(path):
-            found[absolute(path)] = None
+            found[_absolute(path)] = None
         elif glob.has_magic(str(path)):
             matching = _matching(path)
             if not matching:
                 raise InputError(f"{path}: nothing matches; try a folder, or checking the pattern")
-            found |= dict.fromkeys(map(absolute, matching))
+            found |= dict.fromkeys(map(_absolute, matching))
         else:
             raise InputError(f"{path}: no such file or folder; try checking the name")
     return list(found)
@@ -75,11 +77,18 @@ def expand(inputs: Sequence[Path]) -> list[Path]:
 
 def absolute(path: Path) -> Path:
     """Return a path from the root of the file system, without ``..`` in it; links stay."""
-    return Path(os.path.normpath(path.absolute()))
+    return Path(_absolute(path))
 
 
-def _matching(pattern: Path) -> list[Path]:
-    """Return what matches a pattern, but for what is hidden or written by batches."""
+def _absolute(path: Path | str) -> str:
+    return os.path.abspath(path)  # noqa: PTH100
+
+
+def _matching(pattern: Path) -> list[str]:
+    """Return what matches a pattern, but for what is hidden or written by batches.
+
+    In the order of paths, which compares names of folders one by one: ``a/b`` before ``a-b``.
+    """
     base, parts = Path(pattern.anchor), list(pattern.relative_to(pattern.anchor).parts)
     while len(parts) > 1 and (not glob.has_magic(parts[0]) or _exists(base / parts[0])):
         base /= parts.pop(0)
@@ -100,7 +109,8 @@ def _matching(pattern: Path) -> list[Path]:
         return hidden or not any(_is_hidden(part) for part in below)
 
     try:
-        return sorted(path for path in base.glob(str(Path(*parts))) if is_meant(path))
+        found = (str(path) for path in base.glob(str(Path(*parts))) if is_meant(path))
+        return sorted(found, key=lambda path: path.replace(os.sep, "\0"))
     except ValueError as error:  # such as ** within a name
         raise InputError(f"{pattern}: is no pattern ({error}); try another, or a folder") from None
 
@@ -116,7 +126,7 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def common_root(paths: Iterable[Path]) -> Path:
+def common_root(paths: Iterable[Path | str]) -> Path:
     """Return the folder whose tree is mirrored: a single one itself, else what holds all of them.
 
     Parameters
@@ -124,12 +134,12 @@ def common_root(paths: Iterable[Path]) -> Path:
     paths
         Absolute files and folders.
     """
-    folders = {path if path.is_dir() else path.parent for path in paths}
+    folders = {path if path.is_dir() else path.parent for path in map(Path, paths)}
     return Path(os.path.commonpath(sorted(folders)))
 
 
 def find(
-    paths: Sequence[Path],
+    paths: Sequence[Path | str],
     root: Path,
     outdir: Path,
     *,
@@ -166,7 +176,7 @@ def find(
     seen: set[str] = set()
     several = len(paths) > 1
     noted = False
-    for path in paths:
+    for path in map(Path, paths):
         if outdir != root and outdir.is_relative_to(root) and path.is_relative_to(outdir):
             if not noted:
                 _warn(f"{path}: is in OUTDIR, and no source, as all that is there", told)
