@@ -588,7 +588,7 @@ def test_pictures_with_orders_of_their_own_are_restored_by_these(work):
     clean = work.picture("clean.png", (24, 20), seed=1)
     own = orders(
         settings={"seed": 5}, region="2,3,10,8", clean=clean, keep_runs=True, figures=False,
-        time_budget=1000.0, beside=made,
+        time_budget=1000.0, hooks=made,
     )  # fmt: skip
     alike = orders(settings={"backbone_options": {"width": 4, "scales": 2}})
     work.carry_out(work.item("a.png", orders=own), "b.png", with_=alike)

@@ -251,8 +251,8 @@ def keep_orders(manifest: Manifest, orders: Orders, *, overwrite: bool = False) 
 
 
 def _plain(orders: Orders) -> list[tuple[str, Any]]:
-    # What is made besides decides nothing of what comes of a picture.
-    return [(key, value) for key, value in vars(orders).items() if key not in ("config", "beside")]
+    # What hooks make decides nothing of what comes of a picture.
+    return [(key, value) for key, value in vars(orders).items() if key not in ("config", "hooks")]
 
 
 def kept_orders(kept: Mapping[str, Any]) -> Orders:

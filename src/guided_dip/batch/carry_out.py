@@ -140,8 +140,8 @@ def _check(item: Item) -> None:
 def _restore(item: Item, orders: Orders, tell: Tell, log: Log, admit: Admit) -> None:
     """Restore a picture, from where an earlier attempt had got to if that can be used."""
     job = _job(item, orders, item.work)
-    if orders.beside is not None:
-        orders.beside.begins(item)
+    if orders.hooks is not None:
+        orders.hooks.begins(item)
     pages = 1 if orders.page is not None else page_count(item.source, None)
     config = orders.config
     if orders.joint and pages > 1:
@@ -157,8 +157,8 @@ def _restore(item: Item, orders: Orders, tell: Tell, log: Log, admit: Admit) -> 
         item.work.replace(item.run)
     else:
         shutil.rmtree(item.work, ignore_errors=True)
-    if orders.beside is not None:
-        orders.beside.ended(item, summaries)
+    if orders.hooks is not None:
+        orders.hooks.ended(item, summaries)
     tell(_done(item, summaries, log))
     _check_late([watcher])
 

@@ -57,8 +57,8 @@ class Orders:
         Seconds between pictures of what is estimated, while there is no end; None for none.
     told_every
         Seconds between what is said about steps; None for a usual time.
-    beside
-        What else is to be made of a picture by who restores it.
+    hooks
+        What else is made of a picture by who restores it, `Hooks`; None for nothing.
     """
 
     config: Config
@@ -77,7 +77,7 @@ class Orders:
     figures: bool = True
     preview_every: float | None = None
     told_every: float | None = None
-    beside: Any = None
+    hooks: Any = None
 
     def content(self) -> dict[str, Any]:
         """Return all that decides what comes of a picture, as JSON has it.
@@ -145,7 +145,7 @@ class Item:
     enough: Path | None = None
 
 
-class Beside(Protocol):
+class Hooks(Protocol):
     """What else is made of a picture by who restores it, there; it can be pickled."""
 
     def begins(self, item: Item) -> None:

@@ -15,7 +15,7 @@ from guided_dip.web.models import ENDED, JobState
 from guided_dip.web.page import examples, form
 from guided_dip.web.page.context import Context, ToldError, alert
 from guided_dip.web.page.parts import buttons, drop, plain
-from guided_dip.web.page.restore import _examples, keep_example
+from guided_dip.web.page.restore import example_buttons, keep_example
 from guided_dip.web.page.show import text
 from guided_dip.words import duration
 
@@ -55,7 +55,7 @@ def build(context: Context) -> None:
             image = drop("Noisy picture", hint="Drop it here, or press to choose", role="image",
                          group="compare", limit=limit, elem_id="gd-compare-image",
                          elem_classes="gd-slim")  # fmt: skip
-            chosen = buttons(_examples(), elem_id="gd-compare-examples")
+            chosen = buttons(example_buttons(), elem_id="gd-compare-examples")
             clean = drop("Clean picture (optional)", hint="To score with", role="clean",
                          group="compare", limit=limit, elem_classes="gd-slim")  # fmt: skip
             noise = gr.Textbox("auto", label="Noise", max_lines=1, info="As on the Restore tab.")

@@ -98,7 +98,7 @@ def _inputs(context: Context) -> tuple[Fields, gr.Button, gr.HTML, gr.HTML]:
         "Picture", hint="Drop it here, paste it, or press to choose: PNG, JPEG, TIFF, 8 or 16 bits",
         role="image", group="restore", limit=limit, elem_id="gd-image",
     )  # fmt: skip
-    chosen = buttons(_examples(), elem_id="gd-examples")
+    chosen = buttons(example_buttons(), elem_id="gd-examples")
     preset = gr.Dropdown(
         [NO_PRESET, *BY_TITLE], value=NO_PRESET, label="Preset",
         info="Settings for a kind of picture.",
@@ -181,7 +181,8 @@ def _advanced(fields: Fields) -> None:
         info="Text of a config.yaml, such as a run folder has.")  # fmt: skip
 
 
-def _examples() -> str:
+def example_buttons() -> str:
+    """Return the example pictures as buttons, whose ``data-of`` names them."""
     buttons = "".join(
         f'<button type="button" data-what="example" data-of="{example.name}">'
         f'<img src="page/examples/{example.name}.png" alt="" width="192" height="192">'

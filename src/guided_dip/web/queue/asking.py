@@ -120,7 +120,7 @@ def orders_of(
     *,
     threads: int = 1,
     pages: int = 1,
-    beside: object = None,
+    hooks: object = None,
 ) -> Orders:
     """Return what a worker is to do.
 
@@ -136,7 +136,7 @@ def orders_of(
         With which it is computed.
     pages
         Of its picture.
-    beside
+    hooks
         What else is made of it, as `Orders` has it.
 
     Raises
@@ -162,7 +162,7 @@ def orders_of(
         time_budget=min(settings.time_budget or most, most),
         preview_every=PREVIEW_EVERY,
         told_every=TOLD_EVERY,
-        beside=beside,
+        hooks=hooks,
     )
 
 

@@ -6,12 +6,10 @@ import json
 import shlex
 from typing import Any
 
-from guided_dip.jobs.beside import task_of
+from guided_dip.jobs.beside import HALF, task_of
 from guided_dip.region import parse_region
 from guided_dip.web.models import JobSettings
 from guided_dip.web.queue.records import Record
-
-HALF = 0.5  # of white: what is lighter is masked
 
 # Settings that are options of their own, in the order in which they are written.
 OPTIONS = ("task", "noise", "scale", "kernel", "effort", "preset", "strength", "seed", "page")

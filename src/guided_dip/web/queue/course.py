@@ -63,7 +63,7 @@ class Course:
             self.limits,
             threads=record.threads,
             pages=record.pages,
-            beside=views,
+            hooks=views,
         )
         orders = replace(orders, figures=self.figures)
         return replace(item, orders=orders, enough=folder.enough)

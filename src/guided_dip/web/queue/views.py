@@ -43,7 +43,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Views:
-    """Makes the pictures of one job; as `guided_dip.batch.work.Beside`.
+    """Makes the pictures of one job; as `guided_dip.batch.work.Hooks`.
 
     Attributes
     ----------
