@@ -86,9 +86,9 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
     if args.by_step:
-        from guided_dip import training
+        from guided_dip.training import trainer
 
-        training.replay_of = lambda _network: None  # type: ignore[assignment]
+        trainer.replay_of = lambda _network: None  # type: ignore[assignment]
     clean = pictures(args.folder)
     for effort in args.efforts.split(","):
         for count in map(int, args.together.split(",")):

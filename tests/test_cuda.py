@@ -53,7 +53,7 @@ def plays(monkeypatch):
 
 
 def eager(monkeypatch):
-    monkeypatch.setattr("guided_dip.training.replay_of", lambda _network: None)
+    monkeypatch.setattr("guided_dip.training.trainer.replay_of", lambda _network: None)
 
 
 SETTINGS = [

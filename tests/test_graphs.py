@@ -218,7 +218,7 @@ def stepped(trainer, turns, count=1):
 def test_steps_that_are_played_are_the_steps(fake, monkeypatch, settings, turns):
     """Learning rates on the GPU, turns outside: the same, but for the order of sums."""
     expected = stepped(Trainer(built("normfree")[0], settings), turns)
-    monkeypatch.setattr("guided_dip.training.replay_of", lambda network: Replay(CPU))
+    monkeypatch.setattr("guided_dip.training.trainer.replay_of", lambda network: Replay(CPU))
     # What is recorded is done once more, as a graph is not while it is recorded.
     monkeypatch.setattr(
         Replay, "__call__", lambda self, work, inputs, key: work(*(x.clone() for x in inputs))
@@ -236,7 +236,7 @@ def test_steps_that_are_played_are_the_steps(fake, monkeypatch, settings, turns)
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_a_state_goes_from_a_gpu_to_a_cpu_and_back(fake, monkeypatch, settings):
     plain = Trainer(built("normfree")[0], settings)
-    monkeypatch.setattr("guided_dip.training.replay_of", lambda network: Replay(CPU))
+    monkeypatch.setattr("guided_dip.training.trainer.replay_of", lambda network: Replay(CPU))
     played = Trainer(built("normfree")[0], settings)
     monkeypatch.setattr(Replay, "__call__", lambda self, work, inputs, key: work(*inputs))
     for trainer in (plain, played):
@@ -252,7 +252,7 @@ def test_a_state_goes_from_a_gpu_to_a_cpu_and_back(fake, monkeypatch, settings):
 
 
 def test_trainers_begin_together_and_end_together(fake, monkeypatch):
-    monkeypatch.setattr("guided_dip.training.replay_of", lambda network: Replay(CPU))
+    monkeypatch.setattr("guided_dip.training.trainer.replay_of", lambda network: Replay(CPU))
     monkeypatch.setattr(
         Replay, "__call__", lambda self, work, inputs, key: fake.log.append("work") or work(*inputs)
     )

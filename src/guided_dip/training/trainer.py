@@ -1,10 +1,8 @@
-"""What a step of a fit is made of: a network, its optimisers and rates, turned pictures."""
+"""A network with its optimisers, which takes steps: by itself, or several of them as one."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -15,9 +13,9 @@ from torch.nn import functional as F
 from guided_dip.graphs import Replay, replay_of
 from guided_dip.operators import Operator, identity
 from guided_dip.optimizers import make_optimizers
-
-WARM_UP = 0.1  # of the run, under the linear schedule
-TURNS = 8  # four quarter turns, with and without a flip
+from guided_dip.training.passes import looked_at, through
+from guided_dip.training.rates import learning_rate_at
+from guided_dip.training.turns import joined, turned, unturned
 
 
 @dataclass(frozen=True)
@@ -42,135 +40,6 @@ class FitSettings:
     eval_mode: bool = False
     final_draws: int = 1
     seed: int = 0
-
-
-def turn(image: Tensor, k: int) -> Tensor:
-    """Turn a (…, H, W) image by ``k % 4`` quarter turns, and flip it first if ``k >= 4``.
-
-    Parameters
-    ----------
-    image : (..., H, W)
-        It.
-    k
-        From 0 to 7.
-
-    Returns
-    -------
-    Tensor
-
-    Examples
-    --------
-    >>> image = torch.arange(4).reshape(2, 2)
-    >>> all(torch.equal(unturn(turn(image, k), k), image) for k in range(TURNS))
-    True
-    """
-    if k >= 4:
-        image = image.flip(-1)
-    return torch.rot90(image, k % 4, (-2, -1)) if k % 4 else image
-
-
-def unturn(image: Tensor, k: int) -> Tensor:
-    """Undo `turn`.
-
-    Parameters
-    ----------
-    image : (..., H, W)
-        Turned.
-    k
-        As it was turned by.
-
-    Returns
-    -------
-    Tensor
-    """
-    if k % 4:
-        image = torch.rot90(image, -(k % 4), (-2, -1))
-    return image.flip(-1) if k >= 4 else image
-
-
-def turned(images: Sequence[Tensor], turns: Sequence[int]) -> list[Tensor]:
-    """Turn each image its own way.
-
-    Parameters
-    ----------
-    images : (1, C, H, W) each
-        They.
-    turns
-        One for each, from 0 to 7.
-
-    Returns
-    -------
-    list of Tensor
-    """
-    return [turn(image, k) for image, k in zip(images, turns, strict=True)]
-
-
-def unturned(batch: Tensor, turns: Sequence[int]) -> Tensor:
-    """Undo `turned` in a batch of images.
-
-    Parameters
-    ----------
-    batch : (B, C, H, W)
-        Turned.
-    turns
-        As its images were turned by; one for all of them, or one each.
-
-    Returns
-    -------
-    Tensor
-    """
-    if len(turns) == 1 or not any(turns):
-        return unturn(batch, turns[0])
-    return joined([unturn(x, k) for x, k in zip(torch.split(batch, 1), turns, strict=True)])
-
-
-def learning_rate_at(schedule: str, peak: float, progress: float) -> float:
-    """Return the learning rate at `progress` in [0, 1] of the run.
-
-    ``one-cycle`` rises along a cosine from ``peak / 25`` over the first 30% and falls to
-    ``peak / 250000`` (Smith & Topin 2019, with PyTorch's default divisors); ``cosine`` falls from
-    the peak to 0; ``linear`` rises from ``peak / 25`` over the first tenth while it falls to 0
-    over the whole run; ``constant`` stays.
-
-    Parameters
-    ----------
-    schedule
-        One of these.
-    peak
-        The largest rate.
-    progress
-        Share of the work that is done.
-
-    Examples
-    --------
-    >>> [round(learning_rate_at("linear", 1.0, done), 3) for done in (0, 0.1, 0.5, 1)]
-    [0.04, 0.9, 0.5, 0.0]
-    """
-    if schedule == "constant":
-        return peak
-    if schedule == "cosine":
-        return _cosine(peak, 0.0, progress)
-    if schedule == "linear":
-        return peak * min(1.0, max(1 / 25, progress / WARM_UP)) * (1 - progress)
-    low, end, rise = peak / 25, peak / 25e4, 0.3
-    if progress < rise:
-        return _cosine(low, peak, progress / rise)
-    return _cosine(peak, end, (progress - rise) / (1 - rise))
-
-
-def _cosine(first: float, last: float, progress: float) -> float:
-    return last + (first - last) * (1 + math.cos(math.pi * progress)) / 2
-
-
-def joined(images: Sequence[Tensor]) -> Tensor:
-    """Return images (1, C, H, W) as a batch; one as it is.
-
-    Parameters
-    ----------
-    images : (1, C, H, W) each
-        Of one size.
-    """
-    return images[0] if len(images) == 1 else torch.cat(tuple(images))
 
 
 class Batch(NamedTuple):
@@ -459,70 +328,3 @@ def _losses(outputs: Tensor, targets: Tensor) -> Tensor:
     if len(outputs) == 1:
         return F.mse_loss(outputs, targets)
     return F.mse_loss(outputs, targets, reduction="none").mean((1, 2, 3))
-
-
-def through(network: nn.Module, inputs: Sequence[Tensor], turns: Sequence[int]) -> Tensor:
-    """Run a network: on one input, or on as many as there are networks in it.
-
-    Parameters
-    ----------
-    network
-        The network.
-    inputs : (1, Cin, H, W) each
-        What goes in.
-    turns
-        How each is turned meanwhile.
-
-    Returns
-    -------
-    (B, C, H, W)
-    """
-    return unturned(network(joined(turned(inputs, turns))), turns)
-
-
-@torch.no_grad()
-def looked_at(
-    network: nn.Module, inputs: Sequence[Tensor], turns: Sequence[int], *, eval_mode: bool
-) -> Tensor:
-    """Run a network without training it, in the mode in which it is measured, as `through` does.
-
-    Parameters
-    ----------
-    network, inputs, turns
-        As for `through`.
-    eval_mode
-        In eval mode; else in training mode, with its running statistics left as they are.
-
-    Returns
-    -------
-    Tensor
-        (B, C, H, W), without gradients.
-    """
-    network.train(not eval_mode)
-    with batchnorm_untouched(network):
-        return through(network, inputs, turns)
-
-
-@contextmanager
-def batchnorm_untouched(network: nn.Module) -> Iterator[None]:
-    """Run a network in training mode without moving its running statistics.
-
-    Parameters
-    ----------
-    network
-        The network.
-    """
-    norms = [
-        m
-        for m in network.modules()
-        if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats
-    ]
-    if not network.training:
-        norms = []
-    for norm in norms:
-        norm.track_running_stats = False
-    try:
-        yield
-    finally:
-        for norm in norms:
-            norm.track_running_stats = True
