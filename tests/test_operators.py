@@ -19,6 +19,8 @@ from guided_dip.operators import (
     Mask,
     Operator,
     Weighted,
+    agreeing,
+    enlarged,
     from_callable,
     gaussian_kernel,
     identity,
@@ -146,6 +148,37 @@ def test_objects_with_a_and_its_adjoint_are_taken_as_they_are():
     found = from_callable(every_second, (1, 1, 4, 6))  # by automatic differentiation
     assert torch.equal(found.adjoint(y), operator.adjoint(y))
     assert from_callable(identity, (1, 1, 2, 2)) is identity
+
+
+def test_a_function_may_bring_its_adjoint():
+    def forward(x):
+        return x[..., ::2]
+
+    forward.A_adjoint = lambda y: spread_out(y) * 3  # not the true one, to be told from it
+    operator = from_callable(forward, (1, 1, 4, 6))
+    y = random(1, 1, 4, 3)
+    assert torch.equal(operator.adjoint(y), spread_out(y) * 3)
+    only_forward = from_callable(SimpleNamespace(A=every_second), (1, 1, 4, 6))
+    assert torch.equal(only_forward.adjoint(y), spread_out(y))
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_enlarging_is_pillow_s(factor):
+    image = np.random.default_rng(0).random((6, 9)).astype(np.float32)
+    large = Image.fromarray(image).resize((9 * factor, 6 * factor), Image.Resampling.BICUBIC)
+    ours = enlarged(torch.from_numpy(image)[None, None].double(), factor)
+    np.testing.assert_allclose(ours[0, 0].numpy(), np.asarray(large), atol=2e-6)
+
+
+@pytest.mark.parametrize("kernel", ["area", "bicubic", "lanczos"])
+def test_back_projection_brings_an_image_to_its_measurement(kernel):
+    operator = Downsample(2, kernel)
+    image, truth = random(1, 3, 20, 24), random(1, 3, 20, 24, seed=1)
+    measured = operator(truth)
+    brought = agreeing(image, measured, operator)
+    before, after = (float((operator(x) - measured).norm()) for x in (image, brought))
+    assert after < 0.03 * before
+    torch.testing.assert_close(agreeing(truth, measured, operator), truth)
 
 
 @pytest.mark.parametrize(

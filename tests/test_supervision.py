@@ -2,17 +2,24 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from scipy import signal
 
 from guided_dip.diffusion import forward, forward_from_observation, make_schedule
 from guided_dip.errors import InputError
 from guided_dip.guidance import Patches, make_plan
 from guided_dip.hiding import Hiding
+from guided_dip.operators import Downsample, Gain, enlarged
 from guided_dip.seeds import normal
 from guided_dip.supervision import (
     Ahead,
+    Filter,
+    Measured,
     RecorruptedGuides,
+    SmallerGuides,
     clean_guides,
     observation,
     observation_guides,
@@ -277,3 +284,131 @@ def test_what_goes_wrong_ahead_is_told_where_it_is_needed():
     ahead.pair(0, 0)
     with pytest.raises(InputError, match="second pair"):
         ahead.pair(0, 1)
+
+
+def pillow_s(image, size, kernel):
+    """Return (1, C, H, W) resized to (height, width) by Pillow."""
+    return torch.stack(
+        [
+            torch.from_numpy(
+                np.array(
+                    Image.fromarray(channel.numpy()).resize(
+                        size[::-1], getattr(Image.Resampling, kernel)
+                    )
+                )
+            )
+            for channel in image[0]
+        ]
+    )[None]
+
+
+SMALL = torch.rand(1, 2, 12, 16, generator=torch.Generator().manual_seed(3))
+SMALLER_PLAN = make_plan(
+    "recorrupted-guides", SCHEDULE, steps=20, count=2, sigma=0.1, a_start=2.0, a_end=0.5
+)
+
+
+def test_the_measurement_is_the_target_of_what_was_made_smaller_of_it():
+    """In five sizes, from the whole to 0.6 of it, in multiples of what it is made smaller by."""
+    guides = SmallerGuides(SMALL, Downsample(2, "bicubic"), SMALLER_PLAN, seed=0)
+    sizes = set()
+    for step in range(100):
+        pair = guides.pair(0, step)
+        size = tuple(pair.target.shape[-2:])
+        sizes.add(size)
+        expected = pillow_s(SMALL, size, "LANCZOS")
+        torch.testing.assert_close(pair.target, expected, rtol=0, atol=1e-5)
+        half = pillow_s(expected, (size[0] // 2, size[1] // 2), "BICUBIC")
+        torch.testing.assert_close(pair.input, pillow_s(half, size, "BICUBIC"), rtol=0, atol=1e-5)
+        assert pair.apart
+        assert pair.window is None
+    assert sizes == {(12, 16), (10, 14), (10, 12), (8, 12), (8, 10)}
+    assert not guides.draws_differ
+    one, other = guides.final_input(0, 0), guides.final_input(1, 5)
+    assert torch.equal(one, other)
+    torch.testing.assert_close(one, pillow_s(SMALL, (24, 32), "BICUBIC"), rtol=0, atol=1e-5)
+
+
+def test_which_size_is_shown_follows_from_the_seed_and_the_step():
+    def sizes(seed):
+        guides = SmallerGuides(SMALL, Downsample(2), SMALLER_PLAN, seed=seed)
+        return [guides.pair(0, step).target.shape for step in range(30)]
+
+    assert sizes(1) == sizes(1)
+    assert sizes(1) != sizes(2)
+
+
+def test_a_noisy_measurement_is_recorrupted_before_it_is_made_smaller():
+    sigma, seed, step = 0.1, 4, 3
+    operator = Downsample(3, "area")
+    clean = SmallerGuides(SMALL, operator, SMALLER_PLAN, seed=seed)
+    noisy = SmallerGuides(SMALL, operator, SMALLER_PLAN, seed=seed, sigma=sigma)
+    assert noisy.draws_differ
+    assert [stage.a for stage in SMALLER_PLAN] == pytest.approx([2.0, 0.5], rel=0.02)
+    for stage, a in enumerate(stage.a for stage in SMALLER_PLAN):
+        target = clean.pair(stage, step).target
+        eta = sigma * normal(target, seed, "eta", step)
+        pair = noisy.pair(stage, step)
+        torch.testing.assert_close(pair.target, target - eta / a)
+        torch.testing.assert_close(pair.input, enlarged(operator(target + a * eta), 3))
+        given = SMALL + a * sigma * normal(SMALL, seed, "final", 7)
+        torch.testing.assert_close(noisy.final_input(stage, 7), enlarged(given, 3))
+
+
+def test_four_times_larger_is_twice_larger_twice_over_and_measured_as_it_was():
+    operator = Downsample(4, "area")
+    guides = SmallerGuides(SMALL, operator, SMALLER_PLAN, seed=0)
+    assert guides.final_input(0, 0).shape == (1, 2, 24, 32)  # by a factor of 2, at first
+    once = torch.rand(1, 2, 24, 32, generator=torch.Generator().manual_seed(5))
+    fed = guides.again(once, 1)
+    assert fed.shape == (1, 2, 48, 64)
+    misfit = (Downsample(2, "area")(once) - SMALL).norm()
+    # What goes in again has been made to agree with the measurement.
+    assert (operator(fed) - SMALL).norm() < 0.2 * misfit
+    assert guides.again(fed, 2) is None
+    assert SmallerGuides(SMALL, Downsample(3), SMALLER_PLAN, seed=0).again(once, 1) is None
+
+
+def test_a_picture_made_larger_as_a_whole_has_no_windows():
+    guides = SmallerGuides(SMALL, Downsample(2), SMALLER_PLAN, seed=0)
+    with pytest.raises(AssertionError, match="as a whole"):
+        guides.final_input(0, 0, (slice(0, 4), slice(0, 4)))
+
+
+def test_noise_is_correlated_over_channels_and_then_over_pixels():
+    kernel = torch.rand(5, 5, generator=torch.Generator().manual_seed(6))
+    mixing = torch.tensor([[1.0, 0.0, 0.5], [0.25, 2.0, 0.0], [0.0, -1.0, 1.0]])
+    white = torch.randn(1, 3, 12, 9, generator=torch.Generator().manual_seed(7))
+    grain = Filter(kernel, mixing)
+    assert (grain.reach, grain.multiple) == (2, 1)
+    assert grain.part(None) is grain
+    ours = grain(white)
+    mixed = np.tensordot(mixing.numpy(), white[0].numpy(), 1)
+    for channel, theirs in zip(ours[0], mixed, strict=True):
+        expected = signal.correlate2d(theirs, kernel.numpy(), mode="valid")
+        np.testing.assert_allclose(channel.numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_measured_targets_are_the_others_seen_through_the_operator():
+    known = (Y > 0.5).float()
+    other = RecorruptedGuides(Y, SMALLER_PLAN, sigma=0.1, seed=0)
+    measured = Measured(other, Gain(known))
+    pair, theirs = measured.pair(1, 12), other.pair(1, 12)
+    assert torch.equal(pair.input, theirs.input)
+    assert torch.equal(pair.target, theirs.target * known)
+    window = (slice(2, 6), slice(0, 4))
+    for given in (None, window):
+        assert torch.equal(measured.final_input(1, 3, given), other.final_input(1, 3, given))
+    assert measured.draws_differ
+    assert measured.again(Y, 1) is None
+
+    class Twice:
+        draws_differ = False
+
+        @staticmethod
+        def again(output, passes):
+            return output * passes
+
+    around = Measured(Twice(), Gain(known))
+    assert torch.equal(around.again(Y, 3), Y * 3)
+    assert not around.draws_differ
