@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-napari coverage mutants dist lint format docs clean
+.PHONY: demo test test-napari napari-needs coverage mutants dist lint format docs clean
 
 # Installed anew whenever a dependency changes.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -17,10 +17,13 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n auto
 
-# In napari's own window, on a virtual screen (Debian: xvfb xauth libgl1 libegl1 libgl1-mesa-dri
-# libxkbcommon-x11-0 libdbus-1-3 libxcb-cursor0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1
-# libxcb-render-util0 libxcb-shape0 libxcb-xinerama0). What napari uses of pydantic and
-# NumPy is its own affair.
+# In napari's own window, on a virtual screen. What napari uses of pydantic and NumPy is its own affair.
+NAPARI_NEEDS := xvfb xauth libgl1 libegl1 libgl1-mesa-dri libxkbcommon-x11-0 libdbus-1-3 \
+	libxcb-cursor0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-render-util0 libxcb-shape0 \
+	libxcb-xinerama0
+napari-needs:  # Debian's packages
+	@echo $(NAPARI_NEEDS)
+
 NAPARI := -p napari -p npe2 -p pytest-qt -W ignore::DeprecationWarning -W ignore::FutureWarning
 $(VENV)/.napari: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[napari]'

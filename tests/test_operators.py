@@ -162,6 +162,15 @@ def test_a_function_may_bring_its_adjoint():
     assert torch.equal(only_forward.adjoint(y), spread_out(y))
 
 
+def test_what_an_operator_may_be_is_told():
+    with pytest.raises(InputError) as raised:
+        from_callable(3, (1, 1, 2, 2))
+    assert str(raised.value) == (
+        "a int is no operator: try a function from image to measurement, or an object with A and "
+        "A_adjoint"
+    )
+
+
 @pytest.mark.parametrize("factor", [2, 3, 4])
 def test_enlarging_is_pillow_s(factor):
     image = np.random.default_rng(0).random((6, 9)).astype(np.float32)

@@ -1,6 +1,7 @@
 """The four rows of the supervision table: what each step is given, and its statistics."""
 
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -71,6 +72,21 @@ def test_observation_guides_continue_from_the_observation():
             Y, normal(Y, 5, "xi", stage), plan.stages[stage].t, SCHEDULE, sigma=0.05
         )
         assert torch.equal(supervision.pair(stage, stage).target, expected)
+
+
+def test_guides_of_every_kind_are_told_the_convention_the_jitter_and_the_seed():
+    plan = make_plan("observation-guides", SCHEDULE, steps=20, count=3, sigma=0.05)
+    told = {"convention": "offset", "jitter": 0.1, "seed": 5}
+    clean = clean_guides(Y, Z, plan, SCHEDULE, **told)
+    noisy = observation_guides(Y, Z, plan, SCHEDULE, sigma=0.05, **told)
+    plain = observation(Y, Z, jitter=0.1, seed=5)
+    jittered = Z[0] + 0.1 * normal(Z[0], 5, "jitter", 7)
+    for supervision in (clean, noisy, plain):
+        assert torch.equal(supervision.pair(1, 7).input, jittered)
+    expected = forward_from_observation(
+        Y, normal(Y, 5, "xi", 1), plan.stages[1].t, SCHEDULE, sigma=0.05, convention="offset"
+    )
+    assert torch.equal(noisy.pair(1, 7).target, expected)
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -262,8 +278,25 @@ def test_pairs_drawn_ahead_are_the_other_s_each_drawn_once():
     assert asked == steps
     stage, step = steps[2]  # a fit that went back
     assert torch.equal(ahead.pair(stage, step).input, other.pair(stage, step).input)
+    assert asked[: len(steps) + 1] == [*steps, steps[2]]  # nothing was drawn beyond the last
     assert torch.equal(ahead.final_input(1, 0), other.final_input(1, 0))
     assert ahead.draws_differ
+
+
+def test_the_next_pair_is_drawn_before_it_is_asked_for():
+    plan = make_plan("recorrupted-guides", SCHEDULE, steps=7, count=3, sigma=0.1)
+    drawn = threading.Event()
+
+    class Noticed(RecorruptedGuides):
+        def pair(self, stage, step):
+            if (stage, step) == (0, 1):
+                assert threading.current_thread().name.startswith("pairs")
+                drawn.set()
+            return super().pair(stage, step)
+
+    ahead = Ahead(Noticed(Y, plan, sigma=0.1, seed=0), plan)
+    ahead.pair(0, 0)
+    assert drawn.wait(30)
 
 
 def enumerate_steps(plan):
