@@ -13,11 +13,12 @@ from guided_dip.diffusion import forward, forward_from_observation, make_schedul
 from guided_dip.errors import InputError
 from guided_dip.guidance import Patches, make_plan
 from guided_dip.hiding import Hiding
-from guided_dip.operators import Downsample, Gain, enlarged
+from guided_dip.operators import Downsample, Gain, agreeing, enlarged
 from guided_dip.seeds import normal
 from guided_dip.supervision import (
     Ahead,
     Filter,
+    FromZ,
     Measured,
     RecorruptedGuides,
     SmallerGuides,
@@ -117,6 +118,22 @@ def test_guides_have_noise_of_their_own_or_share_one_draw(shared):
     noises = [(guides.pair(k, k).target - Y) / levels[k] for k in range(len(plan))]
     assert torch.allclose(noises[0], noises[-1], atol=1e-4) is shared
     assert torch.allclose(noises[0], normal(Y, 5, "xi", 0), atol=1e-4)
+
+
+def test_sixteen_times_larger_is_measured_in_eights():
+    guides = SmallerGuides(SMALL[..., :2, :2], Downsample(16), SMALLER_PLAN, seed=0)
+    large = torch.rand(1, 2, 16, 16, generator=torch.Generator().manual_seed(5))
+    agreed = agreeing(large, SMALL[..., :2, :2], Downsample(8))
+    assert torch.equal(guides.again(large, 3), enlarged(agreed, 2))
+
+
+def test_a_window_of_z_is_cut_out():
+    supervision = observation(Y, Z, jitter=0.0, seed=0)
+    window = (slice(2, 6), slice(1, 4))
+    assert torch.equal(supervision.final_input(0, 0, window), Z[0][..., 2:6, 1:4])
+    plain = FromZ(Z, lambda stage: Y + stage)
+    assert plain.pair(0, 0).input is Z[0]
+    assert torch.equal(plain.pair(2, 0).target, Y + 2)
 
 
 def test_z_may_be_redrawn_each_stage():
@@ -389,15 +406,16 @@ def test_a_noisy_measurement_is_recorrupted_before_it_is_made_smaller():
 
 
 def test_four_times_larger_is_twice_larger_twice_over_and_measured_as_it_was():
-    operator = Downsample(4, "area")
+    operator = Downsample(4, "bicubic")
     guides = SmallerGuides(SMALL, operator, SMALLER_PLAN, seed=0)
     assert guides.final_input(0, 0).shape == (1, 2, 24, 32)  # by a factor of 2, at first
     once = torch.rand(1, 2, 24, 32, generator=torch.Generator().manual_seed(5))
     fed = guides.again(once, 1)
     assert fed.shape == (1, 2, 48, 64)
-    misfit = (Downsample(2, "area")(once) - SMALL).norm()
     # What goes in again has been made to agree with the measurement.
-    assert (operator(fed) - SMALL).norm() < 0.2 * misfit
+    agreed = agreeing(once, SMALL, Downsample(2, "bicubic"))
+    assert torch.equal(fed, enlarged(agreed, 2))
+    assert (operator(fed) - SMALL).norm() < 0.5 * (operator(enlarged(once, 2)) - SMALL).norm()
     assert guides.again(fed, 2) is None
     assert SmallerGuides(SMALL, Downsample(3), SMALLER_PLAN, seed=0).again(once, 1) is None
 
