@@ -15,3 +15,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _nothing_kept():
+    """What importing the tests computed is computed anew: `make mutants` changes code then."""
+    from guided_dip.diffusion import make_schedule
+    from guided_dip.operators.resample import resampling_matrix
+
+    make_schedule.cache_clear()
+    resampling_matrix.cache_clear()

@@ -134,6 +134,29 @@ def test_noise_grows_along_every_schedule(schedule):
     assert not schedule.beta.flags.writeable
 
 
+def test_a_schedule_of_ones_own_is_kept_in_doubles_and_cannot_be_changed():
+    given_betas = np.array([0.25, 0.5], np.float32)
+    schedule = Schedule.from_betas("mine", given_betas)
+    assert schedule.name == "mine"
+    assert schedule.beta.tolist() == [0.25, 0.5]
+    assert schedule.alpha_bar.tolist() == [0.75, 0.375]
+    np.testing.assert_allclose(schedule.sigma, [math.sqrt(1 / 3) / 2, math.sqrt(5 / 3) / 2])
+    for array in (schedule.beta, schedule.alpha_bar, schedule.sigma):
+        assert array.dtype == np.float64
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 0.1
+    given_betas[0] = 0.9  # the caller's own
+    assert schedule.beta[0] == 0.25
+
+
+@pytest.mark.parametrize("betas", [[0.0, 0.5], [0.5, 1.0], [[0.1, 0.2]], [], [-0.1], [math.nan]])
+def test_what_is_no_list_of_betas_is_refused(betas):
+    with pytest.raises(InputError) as raised:
+        Schedule.from_betas("mine", betas)
+    message = "a beta schedule is a list of numbers between 0 and 1 (exclusive)"
+    assert str(raised.value) == message
+
+
 @given(schedules, st.floats(0, 10))
 def test_timestep_of_is_the_first_as_noisy(schedule, sigma):
     t = timestep_of(sigma, schedule)
@@ -175,8 +198,13 @@ def test_continuation_at_the_observation_itself_adds_nothing():
 
 def test_continuation_refuses_a_guide_less_noisy_than_the_observation():
     schedule = make_schedule("cosine")
-    with pytest.raises(InputError, match=r"timestep 10 .* less noisy .* timestep 116"):
+    with pytest.raises(InputError) as raised:
         forward_from_observation(np.zeros(1), np.zeros(1), 10, schedule, sigma=25 / 255)
+    level = f"{schedule.sigma[10] * 255:.1f}/255"
+    assert str(raised.value) == (
+        f"timestep 10 (sigma {level}) is less noisy than the observation (sigma 25.0/255); "
+        "start from timestep 116 or later"
+    )
 
 
 def test_arrays_and_tensors_agree():

@@ -3,6 +3,7 @@
 import itertools
 import subprocess
 import sys
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -301,3 +302,124 @@ def test_work_and_steps_are_inverse(parts):
         assert plan.steps_for(plan.work_done(steps)) == steps
     assert plan.steps_for(sum(costs) + 1) == len(costs)
     assert plan.work_done(len(costs) + 9) == pytest.approx(sum(costs))
+
+
+# Hiding
+
+
+def hidden(count=5, hide=(0.9, 0.1), schedule=LINEAR, **more):
+    options = {"steps": 1000, "count": count, "hide": hide} | more
+    return make_plan("recorrupted-guides", schedule, **options)
+
+
+@given(st.floats(0.01, 0.99), st.floats(0.01, 0.99), st.integers(1, 12))
+def test_what_is_hidden_falls_evenly_to_where_the_schedule_hides_as_much(one, other, count):
+    """By absorbing diffusion: 1 - alpha_bar is the part of the pixels that can be seen no more."""
+    most, least = max(one, other), min(one, other)
+    plan = hidden(count, (most, least))
+    parts = [stage.hidden for stage in plan]
+    step = (least - most) / (count - 1) if count > 1 else 0
+    assert parts == pytest.approx([most + step * k for k in range(count)])
+    for stage in plan:
+        gone = 1 - LINEAR.alpha_bar[: stage.t + 1]
+        assert gone[-1] >= stage.hidden
+        assert stage.t == 0 or gone[-2] < stage.hidden
+        assert (stage.sigma, stage.a, stage.patch, stage.work) == (None, None, None, 1.0)
+    betas = [float(LINEAR.beta[stage.t]) for stage in plan]
+    assert tuple(stage.steps for stage in plan) == iterations(1000, betas, 250)
+
+
+def test_hiding_is_shared_by_the_scale_that_is_asked_for():
+    even = hidden(4, scale=0.0)
+    assert [stage.steps for stage in even] == [250] * 4
+    few = hidden(4, scale=1000.0)
+    betas = [float(LINEAR.beta[stage.t]) for stage in few]
+    assert tuple(stage.steps for stage in few) == iterations(1000, betas, 1000.0)
+    noisy = hidden(4, sigma=0.1, scale=1000.0, schedule=COSINE)
+    betas = [float(COSINE.beta[stage.t]) for stage in noisy]
+    assert tuple(stage.steps for stage in noisy) == iterations(1000, betas, 1000.0)
+
+
+def test_hiding_with_noise_is_recorruption_that_hides():
+    options = {"sigma": 0.1, "a_start": 1.5, "a_end": 0.75, "patches": Patches(8, 2, 1024)}
+    plan = hidden(3, (0.5, 0.5), COSINE, **options)
+    usual = make_plan("recorrupted-guides", COSINE, steps=1000, count=3, **options)
+    assert [stage.hidden for stage in plan] == [0.5] * 3
+    for stage, other in zip(plan, usual, strict=True):
+        assert replace(stage, hidden=None) == other
+    assert [stage.patch for stage in plan] == [8, 8, None]
+
+
+def test_hiding_on_squares_shares_the_work():
+    plan = hidden(4, patches=Patches(16, 3, 64 * 64), scale=0.0)
+    assert [stage.patch for stage in plan] == [16, 16, 16, None]
+    assert [stage.work for stage in plan] == [1 / 16] * 3 + [1.0]
+    assert [stage.steps for stage in plan] == [326, 326, 326, 22]
+
+
+@pytest.mark.parametrize("hide", [(0.0, 0.0), (0.1, 0.2), (1.0, 0.5), (1.5, 0.5), (0.5, -0.1)])
+def test_what_cannot_be_hidden_is_refused(hide):
+    with pytest.raises(InputError) as raised:
+        hidden(hide=hide)
+    most, least = hide
+    assert str(raised.value) == (
+        f"what is hidden goes from much to little, between 0 and 1, not {most:g} to {least:g}"
+    )
+
+
+def test_no_guides_cannot_hide():
+    with pytest.raises(InputError, match="no guide"):
+        hidden(0)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: make_plan("observation-guides", COSINE, steps=9, count=2),
+            "observation-guides need the noise level: give it, as in --noise gaussian:25",
+        ),
+        (
+            lambda: make_plan("observation-guides", COSINE, steps=9, count=2, sigma=-1.0),
+            "a noise level is a number >= 0, not -1.0",
+        ),
+        (
+            lambda: make_plan("recorrupted-guides", COSINE, steps=9, count=2, sigma=0.0),
+            "a noise level of 0 leaves nothing to recorrupt: give a level above 0",
+        ),
+        (
+            lambda: make_plan(
+                "recorrupted-guides", COSINE, steps=9, count=2, sigma=0.1, a_start=1, a_end=2
+            ),
+            "recorruption goes from strong to weak and stays above 0: a_start is 1 and a_end is 2",
+        ),
+        (
+            lambda: make_plan("observation", COSINE, steps=9, count=1, restarts=0),
+            "a plan is carried out at least once: restarts is 0",
+        ),
+        (
+            lambda: make_plan("observation", COSINE, steps=-9, count=1),
+            "the budget of iterations cannot be negative: steps is -9",
+        ),
+        (lambda: timesteps(9, 1, 0), "a plan needs at least 1 guide: count is 0"),
+        (lambda: timesteps(9, -1, 2), "timesteps start at 0: end is -1"),
+        (
+            lambda: timesteps(1, 9, 2),
+            "guides go from most to least noisy: start (1) must be at least end (9)",
+        ),
+        (
+            lambda: timesteps(9, 1, 10),
+            "10 guides do not fit between timesteps 9 and 1: use a count of at most 9",
+        ),
+        (
+            lambda: iterations(-1, [0.1], 0.0),
+            "the budget of iterations cannot be negative: steps is -1",
+        ),
+        (lambda: iterations(1, [0.1], -1.0), "the scale is a number >= 0, not -1.0"),
+        (lambda: iterations(1, [], 0.0), "there is no guide to spend iterations on"),
+    ],
+)
+def test_what_is_said_of_an_impossible_plan(call, message):
+    with pytest.raises(InputError) as raised:
+        call()
+    assert str(raised.value) == message

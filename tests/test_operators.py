@@ -19,12 +19,15 @@ from guided_dip.operators import (
     Mask,
     Operator,
     Weighted,
+    agreeing,
+    enlarged,
     from_callable,
     gaussian_kernel,
     identity,
     inverted,
     motion_kernel,
     parse_kernel,
+    solved,
     squared_norm,
 )
 
@@ -34,6 +37,9 @@ SIZES = [(24, 36), (25, 37), (48, 24)]  # odd and even
 def random(*shape, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+Y32 = random(1, 1, 12, 16).float()
 
 
 def cases():
@@ -92,6 +98,31 @@ def test_blur_is_scipy_s_valid_convolution(text):
         np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-12)
 
 
+def test_a_kernel_of_any_shape_and_sum_is_scipy_s():
+    kernel = np.arange(15.0).reshape(5, 3)
+    blur = Blur(kernel)
+    assert blur.reach == (2, 1)
+    assert blur.kernel.sum() == pytest.approx(1)
+    image = random(1, 1, 20, 17)
+    theirs = signal.convolve2d(image[0, 0].numpy(), kernel / 105, mode="valid")
+    np.testing.assert_allclose(blur(image)[0, 0].numpy(), theirs, atol=1e-12)
+    np.testing.assert_allclose(Blur(kernel.astype(int))(image)[0, 0].numpy(), theirs, atol=1e-12)
+    # Asked for again, in another size and type: what is kept of it is kept apart.
+    small = blur(image[..., :11, :9].float())
+    assert small.dtype == torch.float32
+    np.testing.assert_allclose(small[0, 0].numpy(), theirs[:7, :7], atol=1e-5)
+    assert Blur(np.ones((255, 1))).reach == (127, 0)
+
+
+@pytest.mark.parametrize("operator", [Downsample(2), Blur(gaussian_kernel(0.5)), Gain(Y32)])
+def test_single_precision_stays_single(operator):
+    measured = operator(Y32)
+    assert measured.dtype == torch.float32
+    back = operator.adjoint(measured)
+    assert back.dtype == torch.float32
+    assert back.shape == Y32.shape
+
+
 def test_gaussian_blur_is_scipy_s():
     image = random(1, 1, 60, 60)
     theirs = ndimage.gaussian_filter(image[0, 0].numpy(), 2.0, truncate=4.0)
@@ -135,17 +166,61 @@ def spread_out(y):
     return torch.stack([y, torch.zeros_like(y)], -1).flatten(-2)
 
 
-PHYSICS = SimpleNamespace(A=every_second, A_adjoint=spread_out)  # as deepinv's
+def thrice_spread_out(y):  # not the true adjoint, to be told from what is found of A
+    return 3 * spread_out(y)
+
+
+PHYSICS = SimpleNamespace(A=every_second, A_adjoint=thrice_spread_out)  # as deepinv's
 
 
 def test_objects_with_a_and_its_adjoint_are_taken_as_they_are():
     operator = from_callable(PHYSICS, (1, 1, 4, 6))
     x, y = random(1, 1, 4, 6), random(1, 1, 4, 3, seed=3)
     assert torch.equal(operator(x), x[..., ::2])
-    assert torch.equal(operator.adjoint(y), spread_out(y))
+    assert torch.equal(operator.adjoint(y), thrice_spread_out(y))
     found = from_callable(every_second, (1, 1, 4, 6))  # by automatic differentiation
-    assert torch.equal(found.adjoint(y), operator.adjoint(y))
+    assert torch.equal(found.adjoint(y), spread_out(y))
     assert from_callable(identity, (1, 1, 2, 2)) is identity
+
+
+def test_a_function_may_bring_its_adjoint():
+    def forward(x):
+        return x[..., ::2]
+
+    forward.A_adjoint = thrice_spread_out
+    operator = from_callable(forward, (1, 1, 4, 6))
+    y = random(1, 1, 4, 3)
+    assert torch.equal(operator.adjoint(y), thrice_spread_out(y))
+    only_forward = from_callable(SimpleNamespace(A=every_second), (1, 1, 4, 6))
+    assert torch.equal(only_forward.adjoint(y), spread_out(y))
+
+
+def test_what_an_operator_may_be_is_told():
+    with pytest.raises(InputError) as raised:
+        from_callable(3, (1, 1, 2, 2))
+    assert str(raised.value) == (
+        "a int is no operator: try a function from image to measurement, or an object with A and "
+        "A_adjoint"
+    )
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_enlarging_is_pillow_s(factor):
+    image = np.random.default_rng(0).random((6, 9)).astype(np.float32)
+    large = Image.fromarray(image).resize((9 * factor, 6 * factor), Image.Resampling.BICUBIC)
+    ours = enlarged(torch.from_numpy(image)[None, None].double(), factor)
+    np.testing.assert_allclose(ours[0, 0].numpy(), np.asarray(large), atol=2e-6)
+
+
+@pytest.mark.parametrize("kernel", ["area", "bicubic", "lanczos"])
+def test_back_projection_brings_an_image_to_its_measurement(kernel):
+    operator = Downsample(2, kernel)
+    image, truth = random(1, 3, 20, 24), random(1, 3, 20, 24, seed=1)
+    measured = operator(truth)
+    brought = agreeing(image, measured, operator)
+    before, after = (float((operator(x) - measured).norm()) for x in (image, brought))
+    assert after < 0.03 * before
+    torch.testing.assert_close(agreeing(truth, measured, operator), truth)
 
 
 @pytest.mark.parametrize(
@@ -160,6 +235,7 @@ def test_objects_with_a_and_its_adjoint_are_taken_as_they_are():
         (lambda: Blur(np.zeros((3, 3))), "some above 0"),
         (lambda: Blur(-np.ones((3, 3))), "no negative"),
         (lambda: Blur(np.full((3, 3), np.nan)), "no negative"),
+        (lambda: Blur(np.full((3, 3), np.inf)), "^a kernel has no negative or infinite numbers"),
         (lambda: Blur(np.ones((257, 1))), "at most 255"),
         (lambda: Blur(np.ones((5, 5)))(random(1, 1, 4, 9)), "smaller than the blur"),
         (lambda: parse_kernel("gaussian"), "is no kernel"),
@@ -170,7 +246,10 @@ def test_objects_with_a_and_its_adjoint_are_taken_as_they_are():
         (lambda: parse_kernel("motion:15"), "is no kernel"),
         (lambda: parse_kernel("motion:15,inf"), "degrees"),
         (lambda: from_callable(3, (1, 1, 2, 2)), "is no operator"),
-        (lambda: from_callable(lambda _: 3, (1, 1, 2, 2))(random(1, 1, 2, 2)), "no tensor"),
+        (
+            lambda: from_callable(lambda _: 3, (1, 1, 2, 2))(random(1, 1, 2, 2)),
+            "gave a int, and no",
+        ),
     ],
 )
 def test_what_is_no_operator_says_why(make, message):
@@ -202,6 +281,33 @@ def test_a_measurement_is_inverted_as_by_linear_algebra(operator):
     system = matrix.mT @ matrix + 0.01 * largest * torch.eye(matrix.shape[1])
     theirs = torch.linalg.solve(system, matrix.mT @ y.flatten()).view_as(ours)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=0.02 * float(theirs.abs().max()))
+
+
+def test_what_is_solved_already_takes_no_round():
+    start = random(1, 1, 3, 3)
+
+    def system(image):
+        raise AssertionError("there is nothing to solve")
+
+    assert torch.equal(solved(system, torch.zeros_like(start), start, 5), start)
+
+
+def test_conjugate_gradients_end_in_as_many_rounds_as_there_are_unknowns():
+    root = random(6, 6)
+    matrix = root.mT @ root + torch.eye(6)
+    right = random(6, seed=1)
+    rounds = []
+
+    def system(image):
+        rounds.append(1)
+        return matrix @ image
+
+    found = solved(system, right, torch.zeros(6, dtype=torch.float64), 50)
+    torch.testing.assert_close(found, torch.linalg.solve(matrix, right), rtol=0, atol=1e-5)
+    assert len(rounds) <= 8
+    one = solved(system, right, torch.zeros(6, dtype=torch.float64), 1)
+    along = float(right @ right) / float(right @ matrix @ right) * right
+    torch.testing.assert_close(one, along)
 
 
 def test_nothing_comes_back_from_an_operator_that_makes_nothing():
