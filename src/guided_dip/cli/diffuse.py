@@ -51,7 +51,7 @@ def diffuse(
     check_figure_file(output, overwrite=overwrite)
     betas = make_schedule(schedule, lower_clip=LOWER_CLIP)
     times = timesteps(start, end, count)
-    x_0 = _shrunk(in_units_of_white(read(image).pixels, white or "auto"))
+    x_0 = _shrunk(in_units_of_white(read(image).pixels, "auto" if white is None else white))
     guides = [_guide(x_0, t, betas, noise_convention, seed) for t in reversed(times)]
     title = f"{image.name}: forward process, {schedule} schedule, {noise_convention} noise"
     save(forward_strip(x_0, guides, title=title), output)
