@@ -46,9 +46,9 @@ class Extremes(NamedTuple):
         return max(self.high, -self.low)
 
     @property
-    def are_dim(self) -> bool:
-        """Whether their type's largest value cannot be their white."""
-        return 0 < self.largest < DIM * np.iinfo(self.dtype).max
+    def are_bright(self) -> bool:
+        """Whether they show that white is their type's largest value."""
+        return self.largest >= DIM * np.iinfo(self.dtype).max
 
 
 def extremes_of(pixels: NDArray[Any], missing: NDArray[Any] | None = None) -> Extremes | None:
@@ -138,7 +138,9 @@ def find_white(
     """
     if white != "auto":
         return white, ""
-    if extremes is None or extremes.dtype != dtype.name or not extremes.are_dim:
+    if extremes is None or extremes.dtype != dtype.name:
+        return "type", ""
+    if extremes.are_bright or not extremes.largest:
         return "type", ""
     found = 2 ** max(FEWEST_BITS, extremes.largest.bit_length()) - 1
     end, value = ("brightest", extremes.high)

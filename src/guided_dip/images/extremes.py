@@ -51,7 +51,7 @@ def extremes_of_file(
     if picture is not None and (page is None or found is None):
         return found
     for pixels in _pages(path, page, max_pixels):
-        if found is not None and not found.are_dim:
+        if found is not None and found.are_bright:
             break
         one = extremes_of(pixels, missing)
         found = one if found is None else found.joined(one)
