@@ -158,6 +158,16 @@ def test_pages_of_other_types_and_damaged_ones_do_not_count(here):
     assert load_run(here / "run").config.white == 1023
 
 
+def test_a_dark_page_and_a_part_of_a_fits_file_are_no_hindrance(here):
+    save("dark.tif", np.stack([np.zeros((24, 32), np.uint16), counts(brightest=700)]))
+    assert white_of_file("dark.tif", page=0) == white_of_file("dark.tif", page=1) == 1023
+    assert restored("dark.tif", *TOLD).shape == (2, 24, 32)
+    fits = pytest.importorskip("astropy.io.fits")
+    parts = [fits.PrimaryHDU(counts(dtype=np.int16)), fits.ImageHDU(counts(dtype=np.int16) // 8)]
+    fits.HDUList(parts).writeto("parts.fits")
+    assert [white_of_file("parts.fits", page=page) for page in (0, 1)] == [4095, 511]
+
+
 def test_a_bright_page_makes_white_the_type_s(here):
     save("bright.tif", np.stack([counts(brightest=high) for high in (700, 50000)]))
     assert white_of_file("bright.tif", page=0) == "type"

@@ -13,6 +13,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from guided_dip.errors import InputError
+
 White = float | Literal["auto", "type"]
 
 DIM = 1 / 8  # of a type's largest value: below that, a picture has another white
@@ -35,7 +37,13 @@ class Extremes(NamedTuple):
     high: int
 
     def joined(self, other: Extremes | None) -> Extremes:
-        """Return between which values these and others lie; of another type they do not count."""
+        """Return between which values these and others lie.
+
+        Parameters
+        ----------
+        other
+            Of another type they do not count; None: there are none.
+        """
         if other is None or other.dtype != self.dtype:
             return self
         return Extremes(self.dtype, min(self.low, other.low), max(self.high, other.high))
@@ -83,10 +91,15 @@ def parse_white(given: object) -> White:
     given
         ``"auto"``, ``"type"``, or a number above 0 or its text.
 
+    Returns
+    -------
+    float or str
+        The number, or the word.
+
     Raises
     ------
-    ValueError
-        If it is none.
+    InputError
+        If it is none; it says what to try.
 
     Examples
     --------
@@ -104,7 +117,7 @@ def parse_white(given: object) -> White:
         except (ValueError, OverflowError):
             value = math.nan
     if not (math.isfinite(value) and value > 0):
-        raise ValueError("try auto, type or a number above 0, such as 4095")
+        raise InputError("try auto, type or a number above 0, such as 4095")
     return value
 
 

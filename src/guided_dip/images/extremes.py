@@ -34,7 +34,7 @@ def extremes_of_file(
     path
         The file.
     picture
-        What was read of it; None: its first page of more than 8 bits.
+        What was read of it; None: its first page.
     page
         Which page that is; None: it is all of the file.
     missing : (H, W), optional
@@ -55,6 +55,8 @@ def extremes_of_file(
             break
         one = extremes_of(pixels, missing)
         found = one if found is None else found.joined(one)
+        if found is None:
+            break
     return found
 
 
@@ -109,6 +111,11 @@ def in_units_of_white(pixels: NDArray[Any], white: float | str = "auto") -> NDAr
     white
         ``"auto"``, ``"type"``, or a value of the pixels.
 
+    Returns
+    -------
+    ndarray
+        As `to_float`.
+
     Raises
     ------
     InputError
@@ -122,7 +129,7 @@ def in_units_of_white(pixels: NDArray[Any], white: float | str = "auto") -> NDAr
     """
     try:
         wanted = parse_white(white)
-    except ValueError as error:
+    except InputError as error:
         raise InputError(f"white cannot be {quoted(white)}: {error}") from None
     found, _ = find_white(wanted, pixels.dtype, extremes_of(pixels))
     return to_float(pixels, None if isinstance(found, str) else found)
@@ -130,7 +137,10 @@ def in_units_of_white(pixels: NDArray[Any], white: float | str = "auto") -> NDAr
 
 def _pages(path: Path, known: int | None, max_pixels: int) -> Iterator[NDArray[Any]]:
     """Yield the pixels of each page of a TIFF file but one."""
-    for page in range(count_pages(path)):
+    pages = count_pages(path)
+    if pages == 1:  # or a FITS file, whose parts have nothing in common
+        return
+    for page in range(pages):
         if page != known:
             with suppress(InputError):
                 yield read(path, page=page, max_pixels=max_pixels, nan_as_missing=True).pixels

@@ -178,7 +178,7 @@ def _with_white(
         if config.white_value is not None:
             raise InputError("white is known of a JPEG file, which dejpeg is for: leave it out")
         return config.replace(white="type"), ""
-    if config.white == "auto" and extremes is None:
+    if config.white == "auto" and (extremes is None or extremes.dtype != image.dtype.name):
         extremes = extremes_of(image, known.mask)
     white, said = find_white(config.white, image.dtype, extremes)
     return config.replace(white=white), said
@@ -193,7 +193,7 @@ def _prepared(
 ) -> Restoration:
     white = config.white_value
     pixels = _checked(image, "image", white, nan_as_missing=config.nan_as_missing)
-    of_clean = white if clean is not None and _in_one_unit(image, clean) else None
+    of_clean = white if _in_one_unit(image, clean) else None
     reference = None if clean is None else _checked(clean, "clean image", of_clean)
     if config.resize is not None and (config.task != "denoise" or known.mask is not None):
         raise InputError("resize is for the task denoise, on a whole image: leave it out")
@@ -373,9 +373,10 @@ def _affordable(seconds: float, restoration: Restoration) -> int | None:
     return fitting if fitting < planned else None
 
 
-def _in_one_unit(image: NDArray[Any], other: NDArray[Any]) -> bool:
+def _in_one_unit(image: NDArray[Any], other: NDArray[Any] | None) -> bool:
     """Whether values of two images mean the same: their types are one, or both floats."""
-    return image.dtype == other.dtype or image.dtype.kind == other.dtype.kind == "f"
+    one, two = image.dtype, np.asarray(other).dtype
+    return one == two or one.kind == two.kind == "f"
 
 
 def _checked(

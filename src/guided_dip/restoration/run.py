@@ -132,7 +132,7 @@ class Restoration:
             return said
         return (
             f"{said}; its brightest pixel is {brightest:.1%} of white, which hides noise: try "
-            f"--white {brightest * (self.white or self._usual_white):.3g}"
+            f"--white {brightest * (self.white or self._usual_white):.6g}"
         )
 
     @property
