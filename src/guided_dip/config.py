@@ -49,9 +49,9 @@ class Config(BaseModel):
     )
     noise: str = Field(
         "auto",
-        description="noise of the image: auto, none, gaussian:SIGMA (of 255), poisson:PEAK "
-        "(photons at white) or poisson-gaussian:GAIN,READ (of 255); if nothing is said: auto, of "
-        "the tasks inpaint and super-resolve none",
+        description="noise of the image: auto, none, gaussian:SIGMA, poisson:PEAK (photons at "
+        "white) or poisson-gaussian:GAIN,READ; SIGMA, GAIN and READ are 255ths of white; if "
+        "nothing is said: auto, of the tasks inpaint and super-resolve none",
     )
     white: Annotated[White, BeforeValidator(parse_white)] = Field(
         "auto",
