@@ -13,7 +13,7 @@ ROOT = Path(guided_dip.__file__).parent
 
 # A room may import rooms of lower layers, and the rooms of its own layer to its left.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "words", "seeds", "files", "memory", "tiling", "sampling", "region"),
+    ("errors", "words", "seeds", "files", "memory", "tiling", "sampling", "region", "white"),
     (
         *("diffusion", "guidance", "operators", "clipping", "noise", "grain"),
         *("metrics", "backbones", "images", "residual", "jpeg", "filling"),

@@ -176,6 +176,18 @@ def test_real_pairs_in_both_layouts(tmp_path):
     assert not np.array_equal(one.image, one.clean)
 
 
+def test_counts_of_a_pair_are_in_units_of_one_white(tmp_path):
+    clean = np.linspace(100, 2000, 16 * 16).reshape(16, 16).astype(np.uint16)
+    for sub, pixels in (("raw", clean + np.uint16(1500)), ("gt", clean)):
+        (tmp_path / sub).mkdir()
+        write(tmp_path / sub / "x.tif", Picture(pixels))
+    observed = observe(find_scenes(tmp_path, pairs=True)[0], noise=None, seed=0)
+    np.testing.assert_allclose(observed.image - observed.clean, 1500 / 4095, atol=1e-6)
+    assert observed.image.max() == np.float32(3500 / 4095)
+    (scene,) = find_scenes(tmp_path / "gt", pairs=False)
+    assert observe(scene, noise=NoiseModel("gaussian", 0.01), seed=0).clean.max() > 0.9
+
+
 def test_half_a_pair_or_none_is_refused_with_both_layouts(tmp_path, dataset):
     make_pairs(tmp_path)
     (tmp_path / "raw/y.png").unlink()

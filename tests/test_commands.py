@@ -150,6 +150,7 @@ def lay_out(folder):
     write(folder / "flat.tif", Picture(np.full((32, 32), 0.8, np.float32)))
     for name in ("stars", "scan", "cells"):
         write(folder / f"{name}.tif", Picture(scene()))
+    write(folder / "counts.fits", Picture(scene()[..., 0] * np.float32(100)))
     pages = np.stack([scene(seed=k) for k in range(3)])
     tifffile.imwrite(folder / "stack.tif", pages, photometric="rgb")
     for name in ("frames/a.png", "frames/in/b.png", "night-1/c/d.tif", "pictures/e.png"):

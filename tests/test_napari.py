@@ -13,7 +13,7 @@ import pytest
 from guided_dip import restore
 from guided_dip.napari import beside, process, samples
 from guided_dip.napari.beside import Restorer
-from guided_dip.napari.planes import Planes, from_units, to_units, white_of
+from guided_dip.napari.planes import Planes, as_layer, extremes_in, restorable, white_of
 
 TINY = {"noise": "gaussian:25", "device": "cpu", "threads": 1, "backbone_options": {"width": 4}}
 LONG = TINY | {"steps": 1_000_000}
@@ -50,11 +50,6 @@ def request(folder, image, **settings):
 @pytest.mark.parametrize(
     ("picture", "white"),
     [
-        (np.full((2, 2), 200, np.uint8), 255),
-        (np.full((2, 2), True), 1),
-        (np.full((2, 2), 500, np.uint16), 550),
-        (np.full((2, 2), 65535, np.uint16), 65535),
-        (np.full((2, 2), -500, np.int16), 550),
         (np.full((2, 2), 0.9), 1),
         (np.full((2, 2), 0.1), 0.11),
         (np.full((2, 2), 3000.0), 3300),
@@ -63,24 +58,47 @@ def request(folder, image, **settings):
         (np.array([[np.inf, np.nan]]), 1),
     ],
 )
-def test_white_is_where_it_is_looked_for(picture, white):
+def test_white_of_floats_is_where_it_is_looked_for(picture, white):
     assert white_of(picture) == pytest.approx(white)
 
 
 @pytest.mark.parametrize(
-    "dtype", ["uint8", "uint16", "int16", "int32", "float16", "float64", "bool"]
+    "dtype", ["uint8", "uint16", "int16", "int32", "int64", "uint64", "float16", "float64", "bool"]
 )
-def test_values_come_back_from_units(dtype):
-    picture = np.arange(12).reshape(3, 4).astype(dtype)
-    white = white_of(picture)
-    back = from_units(to_units(picture, white), white, picture.dtype)
-    assert back.dtype == picture.dtype
-    np.testing.assert_allclose(back, picture, rtol=1e-3)
+def test_layers_of_every_type_are_restored_in_it(dtype):
+    picture = (np.arange(256).reshape(16, 16) / 8).astype(dtype)
+    settings = TINY | {"noise": "gaussian:0"}  # so that nothing is done
+    (*_, done) = Restorer(Planes(picture), [()], "fast", settings).events()
+    assert done.picture.dtype == picture.dtype
+    np.testing.assert_array_equal(done.picture, picture)
 
 
-def test_what_is_beyond_a_type_is_cut_off():
-    values = np.array([[-1.0, 2.0]], np.float32)
-    assert from_units(values, 255, np.dtype(np.uint8)).tolist() == [[0, 255]]
+def test_wide_integers_become_what_is_restored():
+    assert restorable(np.array([5], np.int64)).dtype == np.int32
+    assert restorable(np.array([2**40])).dtype == np.float64
+    assert as_layer(np.array([2.7], np.float32), np.int64).tolist() == [3]
+
+
+def test_pictures_of_a_layer_have_the_white_of_all_of_them():
+    array = np.stack([np.full((4, 4), value, np.uint16) for value in (0, 300, 900, 60)])
+    planes = Planes(array)
+    assert extremes_in(planes, planes.indices())[1:] == (0, 900)
+    assert extremes_in(planes, [(1,)])[1:] == (300, 300)
+    assert extremes_in(Planes(array.astype(float)), planes.indices()) is None
+    array[1] = 65535
+    assert extremes_in(planes, planes.indices()).are_bright
+
+
+def test_the_one_that_is_shown_is_restored_as_the_command_line_would(tmp_path):
+    stack = np.random.default_rng(0).normal([[[60.0]], [[600.0]]], 20, (2, 16, 24))
+    stack = stack.clip(0).astype(np.uint16)
+    (*_, done) = Restorer(Planes(stack), [(0,)], "fast", TINY | {"steps": 3}).events()
+    expected = restore(stack[0], effort="fast", steps=3, white=1023, **TINY).image
+    np.testing.assert_array_equal(done.picture, expected)
+    assert "white is 1023" in done.more["note"]
+    told = TINY | {"steps": 3, "white": "type"}
+    (*_, done) = Restorer(Planes(stack), [(0,)], "fast", told).events()
+    assert "white is" not in done.more["note"]
 
 
 def test_the_pictures_of_an_array_are_its_last_two_axes():

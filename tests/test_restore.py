@@ -452,16 +452,19 @@ def test_what_is_stated_is_used_as_it_is(settings, noise, note):
     assert (str(restoration.noise), restoration.note) == (noise, note)
 
 
-def test_12_bits_in_a_file_of_16_are_told_why_nothing_is_done():
-    image = np.uint16(4095 * noisy((64, 64), dtype=np.float32).clip(0, 1) / 8)
-    restoration = prepare(image, make_config(TINY | {"noise": "auto"}))
-    brightest = image.max() / 65535
+@pytest.mark.parametrize("image", [np.uint16, np.float32])
+def test_a_dim_picture_whose_white_is_stated_is_told_why_nothing_is_done(image):
+    pixels = noisy((64, 64), dtype=np.float32).clip(0, 1) * (0.008 if image is np.float32 else 500)
+    pixels = pixels.astype(image)
+    white = 65535 if image is np.uint16 else 1
+    restoration = prepare(pixels, make_config(TINY | {"noise": "auto", "white": "type"}))
     assert restoration.plan.steps == 0
-    assert f"is {brightest:.1%} of white" in restoration.note
-    assert f"multiplied by {int(1 / brightest)}" in restoration.note
-    scaled = prepare(image * np.uint16(int(1 / brightest)), make_config(TINY | {"noise": "auto"}))
-    assert scaled.plan.steps
-    assert "no noise" not in scaled.note
+    assert f"is {pixels.max() / white:.1%} of white" in restoration.note
+    *_, suggested = restoration.note.split()
+    assert "try --white " in restoration.note
+    again = prepare(pixels, make_config(TINY | {"noise": "auto", "white": float(suggested)}))
+    assert again.plan.steps
+    assert "no noise" not in again.note
 
 
 def test_a_small_picture_contradicts_only_what_is_far_off():

@@ -99,6 +99,26 @@ def of_kind(kind, folder):
     if kind == "page":
         pages = np.stack([noisy(seed=seed) for seed in range(2)])
         return job(folder, pages, {**FEW, "page": 1}, form="TIFF", name="z.tif", pages=2)
+    if kind.startswith("dim"):  # whose parts alone would have other whites
+        dim = np.stack([noisy((24, 20), 1, np.uint16, seed) // np.uint16(20) for seed in range(2)])
+        dim[0] //= 8
+        if kind == "dim pages":
+            return job(folder, dim, FEW, form="TIFF", name="z.tif", pages=2)
+        if kind == "dim page":
+            settings = {**FEW, "page": 0, "white": "auto"}
+            return job(folder, dim, settings, form="TIFF", name="z.tif", pages=2)
+        if kind == "dim, stated":
+            return job(folder, dim[0], {**FEW, "white": 1000}, form="TIFF", name="a.tif")
+        dim[0, 0, 0] = 4000
+        if kind == "dim region":
+            mask = np.zeros((24, 20), np.uint8)
+            mask[4:9, 5:10] = 255
+            files = {"mask": upload(folder, mask, "hole.png")}
+            settings = {**FEW, "region": "2,3,16,16"}
+            return job(folder, dim[0], settings, files=files, form="TIFF", name="a.tif")
+        gain = upload(folder, np.full((24, 20), 3000, np.uint16), "flat.tif", "TIFF")
+        settings = {**FEW, "noise": "gaussian:5"}
+        return job(folder, dim[0], settings, files={"gain": gain}, form="TIFF", name="a.tif")
     if kind == "small":
         return job(folder, settings={**FEW, "scale": 2})
     if kind == "jpeg":
@@ -120,6 +140,7 @@ def of_kind(kind, folder):
 KINDS = (
     *("plain", "16 bits", "mask", "region", "pages", "joint", "page"),
     *("small", "jpeg", "blur", "kernel", "gain"),
+    *("dim pages", "dim page", "dim, stated", "dim region", "dim gain"),
 )
 
 

@@ -16,13 +16,21 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from guided_dip.diffusion import LOWER_CLIP, Convention, ScheduleName
 from guided_dip.errors import InputError, choices, quoted
 from guided_dip.guidance import GuideOrder, Supervision
 from guided_dip.noise import parse_noise
 from guided_dip.sizing import FIRST_ON_SQUARES, Footprint, Sizes, choose, parse_bytes
+from guided_dip.white import White, parse_white
 
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -41,9 +49,15 @@ class Config(BaseModel):
     )
     noise: str = Field(
         "auto",
-        description="noise of the image: auto, none, gaussian:SIGMA (of 255), poisson:PEAK "
-        "(photons at white) or poisson-gaussian:GAIN,READ (of 255); if nothing is said: auto, of "
-        "the tasks inpaint and super-resolve none",
+        description="noise of the image: auto, none, gaussian:SIGMA, poisson:PEAK (photons at "
+        "white) or poisson-gaussian:GAIN,READ; SIGMA, GAIN and READ are 255ths of white; if "
+        "nothing is said: auto, of the tasks inpaint and super-resolve none",
+    )
+    white: Annotated[White, BeforeValidator(parse_white)] = Field(
+        "auto",
+        description="value of the image that is white, in its own units, such as 4095, or type: "
+        "the largest of an integer type, 1.0 of floats; auto: that, but of more than 8 bits of "
+        "which less than an eighth is used the largest value of the fewest bits that hold them",
     )
     check_noise: bool = Field(
         True,
@@ -220,6 +234,11 @@ class Config(BaseModel):
                 f"least a_end ({self.a_end:g})"
             )
         return self
+
+    @property
+    def white_value(self) -> float | None:
+        """Value of the image that is white; None: its type's."""
+        return None if isinstance(self.white, str) else self.white
 
     @property
     def oracle(self) -> bool:

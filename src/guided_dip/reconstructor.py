@@ -80,7 +80,8 @@ class GuidedDIPReconstructor(nn.Module):
             raise InputError(
                 f"measurements are real and (B, C, H, W), not {y.dtype} {tuple(y.shape)}"
             )
-        noise = _noise_of(physics) if self._noise is None else self._noise
+        white = configs.make_config(self._settings).white_value or 1.0
+        noise = _noise_of(physics, white) if self._noise is None else self._noise
         stated = self._settings.get("device", "auto")
         device = str(y.device) if stated == "auto" else stated
         settings = {**self._settings, "noise": noise, "check_noise": False, "device": device}
@@ -122,10 +123,11 @@ def _pixels_known(physics: Any, y: Tensor) -> Tensor | None:
     return known if plain and torch.equal(measured, tried * known) else None
 
 
-def _noise_of(physics: Any) -> str:
-    """Return the noise of a physics by name."""
+def _noise_of(physics: Any, white: float) -> str:
+    """Return the noise of a physics by name; what it says is in the measurements' own units."""
     model = getattr(physics, "noise_model", None)
     sigma, gain = (_number(getattr(model, name, None)) for name in ("sigma", "gain"))
+    sigma, gain = (None if value is None else value / white for value in (sigma, gain))
     if gain:
         return f"poisson-gaussian:{gain * 255},{sigma * 255}" if sigma else f"poisson:{1 / gain}"
     if sigma is not None:

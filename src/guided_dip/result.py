@@ -98,7 +98,7 @@ class Result:
         Steps at which the fit diverged, and from which it went back to go on at a smaller rate.
     spread
         Sample standard deviation of the outputs that the restoration averages: float32, the
-        image's shape, in its units; None where only one was taken.
+        image's shape, in units of white; None where only one was taken.
     scores, scores_before
         The restoration and the input compared with the clean image, if one was given.
     note

@@ -88,6 +88,7 @@ def restore(
     kernel: options.Kernel = None,
     gain: options.Gain = None,
     noise: options.Noise = None,
+    white: options.White = None,
     supervision: options.Supervision = None,
     backbone: options.Backbone = None,
     schedule: options.Schedule = None,
@@ -149,6 +150,7 @@ def restore(
     values: dict[str, Any] = {
         **of_the_task(task, mask=mask, scale=scale, kernel=kernel, gain=gain),
         "noise": noise,
+        "white": white,
         "supervision": supervision,
         "backbone": backbone,
         "schedule": schedule,

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from guided_dip.cli import options
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -17,7 +19,7 @@ SHOWN = 256  # pixels; a picture of a strip has no room for more
 
 
 def diffuse(
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A clean image.")],
+    image: Annotated[Path, typer.Argument(metavar="IN", help="A clean image.")],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="The strip: .png, .pdf or .svg.")
     ],
@@ -31,6 +33,7 @@ def diffuse(
         str, typer.Option(metavar="NAME", help="unbiased, centred, or the report's offset.")
     ] = "unbiased",
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the noise.")] = 0,
+    white: options.White = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a file that exists.")
     ] = False,
@@ -39,7 +42,7 @@ def diffuse(
     from guided_dip.diffusion import LOWER_CLIP, make_schedule
     from guided_dip.errors import InputError
     from guided_dip.guidance import timesteps
-    from guided_dip.images import read, same_file, to_float
+    from guided_dip.images import in_units_of_white, read, same_file
     from guided_dip.plots import check_figure_file, forward_strip, save
 
     if same_file(image, output):
@@ -47,7 +50,7 @@ def diffuse(
     check_figure_file(output, overwrite=overwrite)
     betas = make_schedule(schedule, lower_clip=LOWER_CLIP)
     times = timesteps(start, end, count)
-    x_0 = _shrunk(to_float(read(image).pixels))
+    x_0 = _shrunk(in_units_of_white(read(image).pixels, "auto" if white is None else white))
     guides = [_guide(x_0, t, betas, noise_convention, seed) for t in reversed(times)]
     title = f"{image.name}: forward process, {schedule} schedule, {noise_convention} noise"
     save(forward_strip(x_0, guides, title=title), output)

@@ -44,9 +44,18 @@ Noise = Annotated[
     str | None,
     typer.Option(
         metavar="NOISE",
-        help="auto (estimated), none, gaussian:SIGMA (of 255), poisson:PEAK (photons at white) "
-        "or poisson-gaussian:GAIN,READ (of 255).  [default: auto; of inpaint and "
-        "super-resolve none]",
+        help="auto (estimated), none, gaussian:SIGMA, poisson:PEAK (photons at white) or "
+        "poisson-gaussian:GAIN,READ; SIGMA, GAIN and READ are 255ths of white.  [default: auto; "
+        "of inpaint and super-resolve none]",
+    ),
+]
+White = Annotated[
+    str | None,
+    typer.Option(
+        metavar="VALUE",
+        help="The value of IN that is white, in its own units, such as 4095; or type: 65535 of 16 "
+        "bits, 1.0 of floats.  [default: auto: the type's, but of dim pictures of more than 8 bits "
+        "the largest value of the fewest bits that hold them]",
     ),
 ]
 Supervision = Annotated[

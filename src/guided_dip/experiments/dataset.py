@@ -24,6 +24,7 @@ from guided_dip.images import read, to_float
 from guided_dip.images.formats import FORMATS
 from guided_dip.noise import NoiseModel, add_noise
 from guided_dip.runs import Source
+from guided_dip.white import extremes_of, find_white
 from guided_dip.words import one_line
 
 RAW, CLEAN = "raw", "gt"  # subfolders of real pairs
@@ -153,14 +154,17 @@ def observe(scene: Scene, *, noise: NoiseModel | None, seed: int, eight_bit: boo
     InputError
         If a file cannot be read, or a pair's two pictures are not of one shape.
     """
-    clean = read_clean(scene.clean)
-    if scene.noisy is None:
+    original = read(scene.clean).unmultiplied().pixels
+    given = None if scene.noisy is None else read(scene.noisy).unmultiplied().pixels
+    white = _white_of(original, given)
+    clean = _in_full_precision(original, white)
+    if scene.noisy is None or given is None:
         assert noise is not None, "noise is added where there is no noisy picture"
         noisy = add_noise(clean, noise, seed)
         if eight_bit:
             noisy = np.rint(np.clip(noisy, 0, 1) * 255) / 255
         return Input(Source.of(scene.clean), noisy.astype(np.float32), clean.astype(np.float32))
-    observed = to_float(read(scene.noisy).unmultiplied().pixels)
+    observed = to_float(given, white if given.dtype == original.dtype else None)
     if observed.shape != clean.shape:
         raise InputError(
             one_line(
@@ -185,5 +189,19 @@ def read_clean(path: Path) -> NDArray[np.float64]:
         Its colours without alpha, 1.0 is white.
     """
     pixels: NDArray[Any] = read(path).unmultiplied().pixels
-    white = np.iinfo(pixels.dtype).max if pixels.dtype.kind in "iu" else 1
-    return pixels.astype(np.float64) / white
+    return _in_full_precision(pixels, _white_of(pixels, None))
+
+
+def _white_of(clean: NDArray[Any], noisy: NDArray[Any] | None) -> float | None:
+    """Return the white of a clean picture, and of a noisy one of its type; None: the type's."""
+    extremes = extremes_of(clean)
+    if extremes is not None and noisy is not None:
+        extremes = extremes.joined(extremes_of(noisy))
+    white, _ = find_white("auto", clean.dtype, extremes)
+    return None if isinstance(white, str) else white
+
+
+def _in_full_precision(pixels: NDArray[Any], white: float | None) -> NDArray[np.float64]:
+    """Return pixels in which 1.0 is white."""
+    usual = np.iinfo(pixels.dtype).max if pixels.dtype.kind in "iu" else 1
+    return pixels.astype(np.float64) / (usual if white is None else white)

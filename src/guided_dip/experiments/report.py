@@ -26,7 +26,7 @@ from guided_dip.experiments.rows import ROWS, Arm, Row, every_arm
 from guided_dip.experiments.runner import Input, RunSpec, run_all
 from guided_dip.experiments.scores import ArmNumbers, RowNumbers, numbers_of
 from guided_dip.files import write_whole
-from guided_dip.images import to_float
+from guided_dip.images import in_units_of_white
 from guided_dip.images.resize import resize_square
 from guided_dip.noise import add_gaussian_noise
 from guided_dip.runs import SavedRun, Source, load_run
@@ -119,10 +119,11 @@ def make_inputs(source: Source, pixels: NDArray[Any], study: Study) -> dict[str,
         Whose settings may name another size and whose `sigma` is the noise's.
     """
     clean = resize_square(pixels, study.side)
-    observed = add_gaussian_noise(to_float(clean), study.sigma, NOISE_SEED).astype(np.float32)
+    whole = in_units_of_white(clean)
+    observed = add_gaussian_noise(whole, study.sigma, NOISE_SEED).astype(np.float32)
     return {
         _CLEAN: Input(source, clean, clean),
-        _NOISY: Input(source, observed, to_float(clean)),
+        _NOISY: Input(source, observed, whole),
     }
 
 

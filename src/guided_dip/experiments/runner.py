@@ -52,6 +52,7 @@ LATER: Mapping[str, Any] = {
     "hide_start": 0.5,
     "hide_end": 0.1,
     "pages": 1,
+    "white": "auto",
 }
 # Raised when the same spec comes to mean other results.
 RESULTS = 1

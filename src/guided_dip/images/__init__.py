@@ -15,6 +15,7 @@ Examples
 ((4, 6, 3), 'uint16')
 """
 
+from guided_dip.images.extremes import extremes_of_file, in_units_of_white, white_of_file
 from guided_dip.images.facts import Facts, TooLargeError, UnknownFormatError, look_at
 from guided_dip.images.files import (
     DEFAULT_MAX_PIXELS,
@@ -47,7 +48,9 @@ __all__ = [
     "check_stack_writable",
     "check_writable",
     "count_pages",
+    "extremes_of_file",
     "from_float",
+    "in_units_of_white",
     "look_at",
     "parted",
     "read",
@@ -56,6 +59,7 @@ __all__ = [
     "to_float",
     "turned_back",
     "upright",
+    "white_of_file",
     "write",
     "write_stack",
 ]

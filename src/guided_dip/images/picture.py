@@ -279,19 +279,20 @@ def _turned(array: Array, orientation: int) -> Array:
     return np.ascontiguousarray(array)
 
 
-def to_float(array: Array) -> NDArray[np.float32]:
+def to_float(array: Array, white: float | None = None) -> NDArray[np.float32]:
     """Bring pixels to float32 where 1.0 is white.
 
     Parameters
     ----------
     array
         Any shape; bool, integer of up to 32 bits, or float.
+    white
+        The value that is white, above 0; None: the largest of an integer type, 1.0 of floats.
 
     Returns
     -------
     ndarray
-        float32, the same shape: integers divided by the largest value of their type, floats as
-        they are, values outside [0, 1] kept.
+        float32, the same shape: divided by white, values outside [0, 1] kept.
 
     Raises
     ------
@@ -302,20 +303,31 @@ def to_float(array: Array) -> NDArray[np.float32]:
     --------
     >>> to_float(np.array([0, 51, 255], np.uint8)).tolist()
     [0.0, 0.20000000298023224, 1.0]
+    >>> to_float(np.array([0, 1000, 4000], np.uint16), white=4000).tolist()
+    [0.0, 0.25, 1.0]
     """
-    white = _white(array.dtype)
-    if white is not None:
+    usual = _white(array.dtype)
+    if usual is not None and white in (None, usual):
         # In float32 the quotient of two exact numbers is already rounded right: 8 and 16 bits
         # come back from it unchanged.
-        return np.divide(array, np.float32(white), dtype=np.float32)
-    with np.errstate(over="ignore"):
-        floats = array.astype(np.float32)
+        return np.divide(array, np.float32(usual), dtype=np.float32)
+    with np.errstate(over="ignore", under="ignore"):
+        if white in (None, 1):
+            floats = array.astype(np.float32)
+        else:  # a white need not be a number of float32
+            floats = np.empty(array.shape, np.float32)
+            np.divide(array, white, out=floats, dtype=np.float64, casting="unsafe")
     if (np.isinf(floats) & np.isfinite(array)).any():
-        raise InputError("pixel values beyond 3.4e38 do not fit float32: try scaling the picture")
+        raise InputError(
+            "pixel values beyond 3.4e38 times white do not fit float32: try scaling the picture, "
+            "or a larger white"
+        )
     return floats
 
 
-def from_float(array: NDArray[np.floating[Any]], dtype: DTypeLike) -> Array:
+def from_float(
+    array: NDArray[np.floating[Any]], dtype: DTypeLike, white: float | None = None
+) -> Array:
     """Bring pixels where 1.0 is white back to a file's type.
 
     Parameters
@@ -324,12 +336,14 @@ def from_float(array: NDArray[np.floating[Any]], dtype: DTypeLike) -> Array:
         Any shape, float.
     dtype
         bool, integer of up to 32 bits, or float.
+    white
+        As for `to_float`.
 
     Returns
     -------
     ndarray
-        ``dtype``, the same shape: integers rounded to the nearest and clipped to their range,
-        floats as they are.
+        ``dtype``, the same shape, times white: integers rounded to the nearest and clipped to their
+        type's range, however small white is.
 
     Raises
     ------
@@ -342,14 +356,17 @@ def from_float(array: NDArray[np.floating[Any]], dtype: DTypeLike) -> Array:
     [0, 51, 255]
     """
     dtype = np.dtype(dtype)
-    white = _white(dtype)
-    if white is None:
-        return array.astype(dtype)
+    highest = _white(dtype)
+    if highest is None:
+        if white in (None, 1):
+            return array.astype(dtype)
+        floats: Array = np.multiply(array, white, dtype=np.float64).astype(dtype)
+        return floats
     if np.isnan(array).any():
         raise InputError(f"NaN pixels cannot become {dtype}: try float32")
     lowest = np.iinfo(dtype).min if dtype.kind == "i" else 0
-    scaled = np.multiply(array, white, dtype=np.float64)
-    whole: Array = np.clip(np.rint(scaled, out=scaled), lowest, white, out=scaled).astype(dtype)
+    scaled = np.multiply(array, highest if white is None else white, dtype=np.float64)
+    whole: Array = np.clip(np.rint(scaled, out=scaled), lowest, highest, out=scaled).astype(dtype)
     return whole
 
 

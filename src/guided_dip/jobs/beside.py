@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from guided_dip.images import Picture
     from guided_dip.region import Region
     from guided_dip.restoration import Known
+    from guided_dip.white import White
 
 NAMED = ("gaussian:", "motion:")
 HALF = 0.5
@@ -90,8 +91,32 @@ def read_known(
         mask=missing,
         kernel=None if kernel is None else gray(kernel),
         tables=tables,
-        gain=None if gain is None else to_float(read(gain, max_pixels=max_pixels).pixels),
+        gain=None if gain is None else read_gain(gain, config.white, max_pixels=max_pixels),
     )
+
+
+def read_gain(path: Path | str, white: White = "auto", *, max_pixels: int) -> NDArray[np.float32]:
+    """Read a picture of what each pixel was multiplied by.
+
+    Parameters
+    ----------
+    path
+        The file. Its white, which is 1, is its own: where it is as dim as the picture, as the same
+        camera makes both, it is found in the same way.
+    white
+        The picture's, as the settings have it: with ``"type"`` the file's is its type's, too.
+    max_pixels
+        Most pixels that it may have.
+
+    Raises
+    ------
+    InputError
+        If it is not usable.
+    """
+    from guided_dip.images import in_units_of_white, read
+
+    pixels = read(path, max_pixels=max_pixels).pixels
+    return in_units_of_white(pixels, "type" if white == "type" else "auto")
 
 
 def in_region(known: Known, region: Region, picture: Picture) -> Known:

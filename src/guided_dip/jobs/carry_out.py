@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from guided_dip.restoration import Checkpoint, Known, Restoration
     from guided_dip.result import Record, Result
     from guided_dip.runs import Begun, Summary
+    from guided_dip.white import Extremes
 
 
 def restore_file(job: Job, config: Config | None, watcher: Watcher = SILENT) -> Summary:
@@ -158,20 +159,35 @@ def _ready(job: Job, config: Config | None, watcher: Watcher) -> tuple[Run, Chec
     if job.resume is not None:
         begun = _begun(job, job.resume)
         region = None if begun.region is None else parse_region(begun.region)
-        job = dataclasses.replace(job, run_dir=job.resume, page=begun.page, region=region)
+        job = dataclasses.replace(
+            job, run_dir=job.resume, page=begun.page, region=region, extremes=begun.extremes
+        )
         config = begun.config
+        if begun.extremes is not None:  # found again, with what is told of it
+            config = config.replace(white="auto")
         if job.device is not None and config.device.startswith("cuda"):
             config = config.replace(device=job.device)
     assert config is not None, "either there are settings, or the run that goes on has them"
     check_paths(job)
     picture, clean = _read(job, config)
     known = _known(job, config, picture)
+    extremes = _extremes(job, config, picture, known)
+    known = _of_what_is_restored(job, config, picture, known)
     from guided_dip.restoration import prepare  # loads torch
 
     pixels = picture.pixels if job.region is None else job.region.of(picture.pixels)
-    restoration = prepare(pixels, config, known, clean=clean, time_budget=job.time_budget)
+    restoration = prepare(
+        pixels,
+        config,
+        known,
+        clean=clean,
+        time_budget=job.time_budget,
+        extremes=extremes,
+    )
     checkpoint = _checkpoint(job, restoration)
-    begun = begun or _begin(job, restoration, noise_estimated=config.noise == "auto")
+    begun = begun or _begin(
+        job, restoration, noise_estimated=config.noise == "auto", extremes=extremes
+    )
     run = Run(job, restoration, picture, begun, known, watcher)
     watcher.begins(run)
     return run, checkpoint
@@ -179,7 +195,7 @@ def _ready(job: Job, config: Config | None, watcher: Watcher) -> tuple[Run, Chec
 
 def _known(job: Job, config: Config, picture: Picture) -> Known:
     """Read what is known besides the picture; a run that goes on has it in its folder."""
-    from guided_dip.jobs.beside import in_region, on_each_page, read_known
+    from guided_dip.jobs.beside import on_each_page, read_known
     from guided_dip.runs import kept_known
     from guided_dip.runs.layout import DRAFT, PICTURES
 
@@ -189,14 +205,34 @@ def _known(job: Job, config: Config, picture: Picture) -> Known:
     inverted = job.invert_mask and job.resume is None
     most = job.most_pixels
     known = read_known(job.image, config, **paths, invert_mask=inverted, max_pixels=most)
-    if job.resume is not None:
-        return known
-    if config.pages > 1:
+    if job.resume is None and config.pages > 1:
         return on_each_page(known, config.pages, picture)
-    return known if job.region is None else in_region(known, job.region, picture)
+    return known
 
 
-def _begin(job: Job, restoration: Restoration, *, noise_estimated: bool) -> Begun:
+def _of_what_is_restored(job: Job, config: Config, picture: Picture, known: Known) -> Known:
+    """Return what is known of the region that is restored; a run that goes on has no more."""
+    from guided_dip.jobs.beside import in_region
+
+    if job.resume is not None or job.region is None or config.pages > 1:
+        return known
+    return in_region(known, job.region, picture)
+
+
+def _extremes(job: Job, config: Config, picture: Picture, known: Known) -> Extremes | None:
+    """Return between which values all of the file lies, if its white is to be found by that."""
+    from guided_dip.images import extremes_of_file
+
+    if config.white != "auto" or job.extremes is not None or job.resume is not None:
+        return job.extremes
+    return extremes_of_file(
+        job.image, picture, page=job.page, missing=known.mask, max_pixels=job.most_pixels
+    )
+
+
+def _begin(
+    job: Job, restoration: Restoration, *, noise_estimated: bool, extremes: Extremes | None
+) -> Begun:
     from guided_dip.runs import Begun, Source, versions
 
     return Begun(
@@ -207,6 +243,7 @@ def _begin(job: Job, restoration: Restoration, *, noise_estimated: bool) -> Begu
         config=restoration.config,
         noise_estimated=noise_estimated,
         versions=versions(),
+        extremes=extremes,
     )
 
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from guided_dip.region import Region
+
+if TYPE_CHECKING:
+    from guided_dip.white import Extremes
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,9 @@ class Job:
     preview_every
         Seconds, at least, between pictures of the current estimate in the run folder's draft; None:
         there are none.
+    extremes
+        Between which values all of the file lies, by which white is found; None if that has not
+        been looked at.
     """
 
     image: Path
@@ -69,6 +76,7 @@ class Job:
     device: str | None = None
     figures: bool = True
     preview_every: float | None = None
+    extremes: Extremes | None = None
 
     @property
     def most_pixels(self) -> int:

@@ -17,6 +17,7 @@ from guided_dip.jobs.carry_out import restore_file
 from guided_dip.jobs.job import Job, check_paths
 from guided_dip.jobs.watcher import SILENT, Watcher
 from guided_dip.region import parse_region
+from guided_dip.white import Extremes
 
 if TYPE_CHECKING:
     from guided_dip.config import Config
@@ -63,7 +64,7 @@ def restore_pages(
     folder = _folder(job)
     if job.resume is None:
         assert config is not None, "only a stack that goes on has its own settings"
-        _begin(job, config, folder, pages)
+        job = _begin(job, config, folder, pages)
     else:
         config, job = _begun(job, folder)
     summaries: list[Summary] = []
@@ -100,10 +101,11 @@ def _place(folder: Path, page: int) -> Path:
     return folder / f"page-{page:04d}"
 
 
-def _begin(job: Job, config: Config, folder: Path, pages: int) -> None:
-    """Make the folder, with what goes for all pages."""
+def _begin(job: Job, config: Config, folder: Path, pages: int) -> Job:
+    """Make the folder, with what goes for all pages; return the job with what was found of them."""
     from guided_dip.errors import InputError, RunError
     from guided_dip.files import write_whole
+    from guided_dip.images import extremes_of_file
     from guided_dip.jobs.beside import read_known
     from guided_dip.runs import Source, keep_known
 
@@ -122,11 +124,16 @@ def _begin(job: Job, config: Config, folder: Path, pages: int) -> None:
         gain=job.gain,
         max_pixels=job.most_pixels,
     )
+    extremes = None
+    if config.white == "auto":
+        most = job.most_pixels
+        extremes = extremes_of_file(job.image, missing=known.mask, max_pixels=most)
     about = {
         "source": dataclasses.asdict(Source.of(job.image)),
         "pages": pages,
         "region": None if job.region is None else str(job.region),
-        "config": config.model_dump(mode="json", exclude_unset=True),
+        "config": {"white": config.white} | config.model_dump(mode="json", exclude_unset=True),
+        "extremes": extremes,
     }
     try:
         folder.mkdir(exist_ok=True)
@@ -134,6 +141,7 @@ def _begin(job: Job, config: Config, folder: Path, pages: int) -> None:
         write_whole(folder / STACK, json.dumps(about, indent=2).encode() + b"\n")
     except OSError as error:
         raise RunError(f"{folder}: cannot be written ({error.strerror}); try another") from error
+    return dataclasses.replace(job, extremes=extremes)
 
 
 def _begun(job: Job, folder: Path) -> tuple[Config, Job]:
@@ -144,7 +152,10 @@ def _begun(job: Job, folder: Path) -> tuple[Config, Job]:
 
     try:
         about: dict[str, Any] = json.loads((folder / STACK).read_text(encoding="utf-8"))
-        config, digest = make_config(about["config"]), about["source"]["sha256"]
+        # Stacks from before there was a choice of white go on with their type's.
+        config = make_config({"white": "type"} | about["config"])
+        digest, found = about["source"]["sha256"], about.get("extremes")
+        extremes = None if found is None else Extremes(*found)
         region = None if about["region"] is None else parse_region(about["region"])
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(
@@ -160,6 +171,7 @@ def _begun(job: Job, folder: Path) -> tuple[Config, Job]:
         invert_mask=False,
         kernel=known["kernel"],
         gain=known["gain"],
+        extremes=extremes,
     )
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guided_dip.errors import RunError, reason_of
-from guided_dip.napari.planes import Index, Planes
+from guided_dip.napari.planes import Index, Planes, as_layer, extremes_in, restorable
 from guided_dip.words import one_line
 
 MODULE = "guided_dip.napari.process"
@@ -65,7 +65,7 @@ class Restorer:
         self, planes: Planes, indices: Sequence[Index], effort: str, settings: dict[str, Any]
     ) -> None:
         self.planes, self.indices = planes, indices
-        self._request = {"effort": effort, "settings": settings}
+        self._request: dict[str, Any] = {"effort": effort, "settings": settings}
         self._process: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
         self._stopped = self._cancelled = False
@@ -79,6 +79,10 @@ class Restorer:
         with tempfile.TemporaryDirectory(prefix="guided-dip-") as folder:
             index: Index = ()
             try:
+                # All that are in memory, so that each has the white that all of them have.
+                at_hand = isinstance(self.planes.array, np.ndarray)
+                among = self.planes.indices() if at_hand else self.indices
+                self._request["extremes"] = extremes_in(self.planes, among)
                 for index in self.indices:
                     if not self._stopped and not self._cancelled:
                         yield from self._one(Path(folder), index)
@@ -101,7 +105,8 @@ class Restorer:
                 self._process.kill()
 
     def _one(self, folder: Path, index: Index) -> Iterator[Event]:
-        np.save(folder / "image.npy", self.planes.picture(index))
+        given = self.planes.picture(index)
+        np.save(folder / "image.npy", restorable(given))
         names = {"folder": str(folder), "image": "image.npy", "result": "result.npy"}
         with self._lock:
             if self._cancelled:
@@ -118,7 +123,7 @@ class Restorer:
                 raise RunError(said["message"])
             if "file" in said:
                 path = folder / said.pop("file")
-                picture = np.load(path)
+                picture = as_layer(np.load(path), given.dtype)
                 path.unlink()
             yield Event(says, index, picture, said)
             if says == "done":

@@ -64,7 +64,9 @@ class Panel(Container):  # type: ignore[misc]  # magicgui has no types here
         self.only_shown = CheckBox(
             value=False, text="only the picture that is shown", tooltip="of a stack"
         )
-        self.more = LineEdit(label="more", tooltip="further settings, such as  seed: 1, steps: 500")
+        self.more = LineEdit(
+            label="more", tooltip="further settings, such as  seed: 1, white: 4095"
+        )
         self.run = PushButton(text="Restore")
         self.stop = PushButton(text="Stop", tooltip="keep what there is", enabled=False)
         self.cancel = PushButton(text="Cancel", tooltip="throw it away", enabled=False)

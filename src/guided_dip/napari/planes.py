@@ -1,16 +1,19 @@
-"""Which parts of a layer are pictures, and the values that a picture is restored in."""
+"""Which parts of a layer are pictures, and what is white in them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
+
+from guided_dip.white import Extremes, extremes_of
 
 COLOURS = 3
 ROOM = 1.1  # white over the largest value, so that none is taken for cut off
+WIDEST = 4  # bytes of the widest integers that are restored
 DARK = 0.25  # floats below this are taken for another unit than that in which 1.0 is white
 
 Index = tuple[int, ...]
@@ -55,44 +58,49 @@ class Planes:
 
 
 def white_of(picture: NDArray[Any]) -> float:
-    """Return the value of a picture that is taken for white.
+    """Return the value of a picture of floats that is taken for white.
 
-    Microscopes count hundreds in files that could hold 65535: noise is found in them only if that
-    is not taken for white.
+    A file's floats have a white of 1.0, unless another is stated. In a viewer they are as often
+    counts, or what came of them, in any unit.
 
     Parameters
     ----------
     picture
-        Of any type.
+        Of floats.
 
     Returns
     -------
     float
-        Of 8 bits and of what is saturated, the type's largest value; of floats that are seen to
-        have a white of 1.0, that; else a little above the largest value.
+        1.0 where the largest value is near below that, or there is none; else a little above it.
     """
-    if picture.dtype.kind == "b" or picture.dtype == np.uint8:
-        return float(np.iinfo(np.uint8).max) if picture.dtype == np.uint8 else 1.0
     finite = picture[np.isfinite(picture)]
     largest = float(np.abs(finite).max(initial=0))
-    if picture.dtype.kind in "iu" and largest >= np.iinfo(picture.dtype).max:
-        return float(np.iinfo(picture.dtype).max)
-    if largest == 0 or (picture.dtype.kind == "f" and DARK < largest <= 1):
-        return 1.0
-    return largest * ROOM
+    return 1.0 if largest == 0 or DARK < largest <= 1 else largest * ROOM
 
 
-def to_units(picture: NDArray[Any], white: float) -> NDArray[np.float32]:
-    """Return a picture as floats in which 1.0 is white."""
-    return np.asarray(picture / white, np.float32)
+def extremes_in(planes: Planes, indices: Iterable[Index]) -> Extremes | None:
+    """Return between which values pictures lie, by which their white is found; None of floats."""
+    found: Extremes | None = None
+    for index in indices:
+        one = extremes_of(restorable(planes.picture(index)))
+        found = one if found is None else found.joined(one)
+        if found is None or found.are_bright:
+            break
+    return found
 
 
-def from_units(pixels: NDArray[np.float32], white: float, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return floats in which 1.0 is white as a layer's type has them."""
-    values = pixels.astype(np.float64) * white
-    if dtype.kind == "b":
-        return values >= white / 2
-    if dtype.kind in "iu":
-        limits = np.iinfo(dtype)
-        return np.clip(np.rint(values), limits.min, limits.max).astype(dtype)
-    return values.astype(dtype)
+def restorable(picture: NDArray[Any]) -> NDArray[Any]:
+    """Return a picture in a type that is restored: integers of 64 bits become 32, or floats."""
+    if picture.dtype.kind not in "iu" or picture.dtype.itemsize <= WIDEST:
+        return picture
+    limits = np.iinfo(np.int32)
+    fits = picture.size == 0 or (picture.min() >= limits.min and picture.max() <= limits.max)
+    return picture.astype(np.int32 if fits else np.float64)
+
+
+def as_layer(picture: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
+    """Return what came of a `restorable` picture in its layer's type."""
+    dtype = np.dtype(dtype)
+    if dtype.kind in "iu" and picture.dtype.kind == "f":
+        picture = np.rint(picture)
+    return picture.astype(dtype)

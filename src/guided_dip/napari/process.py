@@ -16,9 +16,6 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from guided_dip.restoration import Restoration
     from guided_dip.result import Record
 
@@ -77,24 +74,12 @@ class Looks:
         To whom it is shown.
     folder
         Where estimates are left for the viewer, which removes them.
-    white
-        Of the picture.
-    dtype
-        Of the picture.
     """
 
-    def __init__(
-        self,
-        restoration: Restoration,
-        talk: Talk,
-        folder: Path,
-        white: float,
-        dtype: np.dtype[Any],
-    ) -> None:
+    def __init__(self, restoration: Restoration, talk: Talk, folder: Path) -> None:
         from guided_dip.restoration.pacing import Pacing
 
         self._restoration, self._talk, self._folder = restoration, talk, folder
-        self._white, self._dtype = white, dtype
         self._pacing = Pacing(restoration, every=LOOKS, share=SHARE, first=LOOKS)
         self._told = 0.0
         self._count = 0
@@ -112,21 +97,14 @@ class Looks:
         self._pacing.step(self._look)
 
     def _look(self) -> None:
+        import numpy as np
+
         pixels = self._restoration.preview()
         if pixels is not None:
             self._count += 1
             path = self._folder / f"estimate-{self._count}.npy"
-            save(path, pixels, self._white, self._dtype)
+            np.save(path, pixels)
             self._talk.say("estimate", file=path.name)
-
-
-def save(path: Path, pixels: NDArray[Any], white: float, dtype: np.dtype[Any]) -> None:
-    """Write pixels in which 1.0 is white as a picture of a type."""
-    import numpy as np
-
-    from guided_dip.napari.planes import from_units
-
-    np.save(path, from_units(pixels, white, dtype))
 
 
 def carry_out(request: dict[str, Any], talk: Talk) -> None:
@@ -135,25 +113,30 @@ def carry_out(request: dict[str, Any], talk: Talk) -> None:
     Parameters
     ----------
     request
-        ``folder`` and ``image``, the name of a NumPy file in it; ``effort``; ``settings``.
+        ``folder`` and ``image``, the name of a NumPy file in it; ``effort``; ``settings``;
+        ``extremes``, if there are any, of all pictures that it belongs to.
     talk
         To whom it is told.
     """
     import numpy as np
 
     from guided_dip.config import make_config
-    from guided_dip.napari.planes import to_units, white_of
+    from guided_dip.napari.planes import white_of
     from guided_dip.restoration import prepare
+    from guided_dip.white import Extremes
 
     folder = Path(request["folder"])
     image = np.load(folder / request["image"])
-    white = white_of(image)
     config = make_config(request["settings"], preset=request["effort"])
-    restoration = prepare(to_units(image, white), config)
+    if config.white == "auto" and image.dtype.kind == "f":
+        config = config.replace(white=white_of(image))
+    extremes = request.get("extremes")
+    known = None if extremes is None else Extremes(*extremes)
+    restoration = prepare(image, config, extremes=known)
     noise = "" if restoration.noise is None else str(restoration.noise)
     talk.say("begins", steps=restoration.plan.steps, noise=noise)
-    result = restoration.run(Looks(restoration, talk, folder, white, image.dtype).step)
-    save(folder / request["result"], result.image, white, image.dtype)
+    result = restoration.run(Looks(restoration, talk, folder).step)
+    np.save(folder / request["result"], result.image)
     talk.say("done", file=request["result"], note=result.note, noise=noise)
 
 

@@ -30,6 +30,7 @@ from guided_dip.restoration.span import Span, span_of
 from guided_dip.result import Record, Result
 from guided_dip.sizing import PATCH_MULTIPLE, WHOLE, parse_bytes, told_bytes
 from guided_dip.tasks import DENOISE, Task
+from guided_dip.white import Extremes, extremes_of, find_white
 
 USUAL_CHANNELS = 4  # more than these are not taken for one image if they outnumber its pixels
 FEWEST_STEPS = 10  # that are worth taking
@@ -62,9 +63,10 @@ def restore(
     Parameters
     ----------
     image : (H, W) or (H, W, C) array
-        Integers (white is the type's largest value) or floats (1.0 is white; values outside [0, 1]
-        are kept). Not modified. NaN is refused unless ``nan_as_missing=True``: then such pixels
-        are filled in.
+        Integers (white is the type's largest value, or, of dim ones of more than 8 bits, that of
+        the fewest bits that hold them) or floats (1.0 is white; values beyond are kept);
+        ``white=4095`` states another. Not modified. NaN is refused unless ``nan_as_missing=True``:
+        then such pixels are filled in.
     effort
         ``fast``, ``balanced`` or ``best``: the one dial between time and quality.
     preset
@@ -88,7 +90,8 @@ def restore(
         Of the image that the operator takes, (H, W) or (H, W, C); None: its adjoint tells, or it is
         the measurement's.
     clean : array of the result's shape, optional
-        Scores the records and the result; changes nothing else.
+        Scores the records and the result; changes nothing else. Of the image's type, it is in its
+        units; of another, its white is that type's.
     time_budget
         Seconds that the run may take: plans no more steps than fit.
     on_step
@@ -131,6 +134,7 @@ def prepare(
     *,
     clean: NDArray[Any] | None = None,
     time_budget: float | None = None,
+    extremes: Extremes | None = None,
 ) -> Restoration:
     """Check the image and fill in what the config leaves to it and to the machine.
 
@@ -142,6 +146,9 @@ def prepare(
         Settings.
     known
         What is known besides.
+    extremes
+        Between which values all of what the image is a part of lies, by which white is found; None:
+        the image's own.
 
     Returns
     -------
@@ -154,7 +161,27 @@ def prepare(
         If the image or a setting is not usable, or the time budget allows too few steps.
     """
     with thread_count(config.threads):
-        return _prepared(image, config, known, clean, time_budget)
+        config, said = _with_white(np.asarray(image), config, known, extremes)
+        restoration = _prepared(image, config, known, clean, time_budget)
+    restoration.note = "; ".join(filter(None, (said, restoration.note)))
+    return restoration
+
+
+def _with_white(
+    image: NDArray[Any], config: Config, known: Known, extremes: Extremes | None
+) -> tuple[Config, str]:
+    """Return the config with the image's white, and what to tell of it.
+
+    What is missing says nothing about it: the result does not depend on what is there.
+    """
+    if config.task == "dejpeg":  # what is known of a file's rounding is so in its own values
+        if config.white_value is not None:
+            raise InputError("white is known of a JPEG file, which dejpeg is for: leave it out")
+        return config.replace(white="type"), ""
+    if config.white == "auto" and (extremes is None or extremes.dtype != image.dtype.name):
+        extremes = extremes_of(image, known.mask)
+    white, said = find_white(config.white, image.dtype, extremes)
+    return config.replace(white=white), said
 
 
 def _prepared(
@@ -164,8 +191,10 @@ def _prepared(
     clean: NDArray[Any] | None,
     time_budget: float | None,
 ) -> Restoration:
-    pixels = _checked(image, "image", nan_as_missing=config.nan_as_missing)
-    reference = None if clean is None else _checked(clean, "clean image")
+    white = config.white_value
+    pixels = _checked(image, "image", white, nan_as_missing=config.nan_as_missing)
+    of_clean = white if _in_one_unit(image, clean) else None
+    reference = None if clean is None else _checked(clean, "clean image", of_clean)
     if config.resize is not None and (config.task != "denoise" or known.mask is not None):
         raise InputError("resize is for the task denoise, on a whole image: leave it out")
     _check_pages(config, pixels)
@@ -185,8 +214,9 @@ def _prepared(
         if missing is not None:
             raise InputError("an image with missing pixels cannot be resized: leave out one")
         image = resize_square(image, config.resize)
-        reference = None if clean is None else _checked(resize_square(clean, config.resize), "")
-        pixels = _checked(image, "image")
+        if clean is not None:
+            reference = _checked(resize_square(clean, config.resize), "", of_clean)
+        pixels = _checked(image, "image", white)
     noise, grain, note = _noise_of(task, pixels, missing, config)
     if task.weakest is not None:
         config = config.replace(a_end=config.a_end or task.weakest)
@@ -200,6 +230,8 @@ def _prepared(
     if not task.parted:
         config = config.replace(patch=0, tile=0)
     dtype = np.dtype(np.float32) if image.dtype.kind == "f" else image.dtype
+    # Floats times white and over it can end beside themselves; where nothing is done, they do not.
+    given = image if image.dtype.kind == "f" and white is not None and first is None else None
     span = _span_of(task, pixels, first, noise, grain)
     shape = known.image_shape or _shape_of(pixels if first is None else first, image)
 
@@ -207,7 +239,18 @@ def _prepared(
         network = FILLED_IN if missing is not None and span.sigma < LEAST_SIGMA else task.network
         resolved = _resolved(config, pixels, span.sigma, noise, network, max(task.reach))
         restoration = Restoration(
-            resolved, pixels, dtype, shape, noise, reference, missing, span, note, task, first
+            resolved,
+            pixels,
+            dtype,
+            shape,
+            noise,
+            reference,
+            missing,
+            span,
+            note,
+            task,
+            first,
+            given,
         )
         if task is not DENOISE and not resolved.tile:
             _check_memory(restoration)
@@ -330,8 +373,14 @@ def _affordable(seconds: float, restoration: Restoration) -> int | None:
     return fitting if fitting < planned else None
 
 
+def _in_one_unit(image: NDArray[Any], other: NDArray[Any] | None) -> bool:
+    """Whether values of two images mean the same: their types are one, or both floats."""
+    one, two = image.dtype, np.asarray(other).dtype
+    return one == two or one.kind == two.kind == "f"
+
+
 def _checked(
-    image: NDArray[Any], name: str, *, nan_as_missing: bool = False
+    image: NDArray[Any], name: str, white: float | None, *, nan_as_missing: bool = False
 ) -> NDArray[np.float32]:
     """Return the image as float32 (H, W, C) after refusing what cannot be restored."""
     image = np.asarray(image)
@@ -348,7 +397,7 @@ def _checked(
             f"the {name} has {channels} channels (its last axis) of {width}x{height} pixels, which "
             "looks like a stack: restore its images one by one, or put channels last"
         )
-    pixels = to_float(pixels)
+    pixels = to_float(pixels, white)
     finite = np.isfinite(pixels)
     if nan_as_missing and not finite.any():
         raise InputError(f"the {name} holds no finite pixel: there is nothing to restore from")

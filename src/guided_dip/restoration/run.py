@@ -39,6 +39,7 @@ from guided_dip.stopping import make_stopping
 from guided_dip.tasks import DENOISE, Task
 from guided_dip.tiling import Tiling, Window, middle
 from guided_dip.training import FitSettings
+from guided_dip.white import DIM
 
 SNAPSHOTS = 8
 SNAPSHOT_DRAWS = 4
@@ -46,7 +47,6 @@ SHOWN = 512  # pixels a side of the middle of a large picture, which is what sna
 ROLLBACKS = 2
 PACE_STEPS = 4  # taken to foretell a run's time
 _WIDTH = 48  # channels of a network that does not say how wide it is
-DIM = 1 / 8  # of white: below that, the brightest pixel is of a picture that has another white
 EXPLODED = 10.0  # times the first loss, or the picture's own power
 
 
@@ -76,6 +76,8 @@ class Restoration:
         What was done to the image.
     first : (H', W', C) float32 or None
         What one would look at without a restoration, where that is not the image itself.
+    given
+        The image as it was given, where pixels that stay as they are have to be taken from it.
     """
 
     config: Config
@@ -89,6 +91,7 @@ class Restoration:
     note: str = ""
     task: Task = DENOISE
     first: NDArray[np.float32] | None = None
+    given: NDArray[Any] | None = None
     plan: Plan = field(init=False)
 
     def __post_init__(self) -> None:
@@ -102,13 +105,7 @@ class Restoration:
         steps = c.steps
         if self._is_clean:
             steps = 0
-            self.note = "no noise was found (below 0.5/255), so the image is returned unchanged"
-            brightest = float(self.pixels.max(initial=0.0))
-            if 0 < brightest < DIM:  # such as 12 bits in a file of 16: its noise is as small
-                self.note += (
-                    f"; its brightest pixel is {brightest:.1%} of white, which hides noise: try it "
-                    f"multiplied by {int(1 / brightest)}"
-                )
+            self.note = self._told_clean()
         self.plan = make_plan(
             c.supervision,
             self._schedule,
@@ -126,6 +123,27 @@ class Restoration:
             seed=c.seed,
             hide=(c.hide_start, c.hide_end) if self._hides else None,
         )
+
+    def _told_clean(self) -> str:
+        """Say that there is nothing to restore, and what may hide it."""
+        said = "no noise was found (below 0.5/255), so the image is returned unchanged"
+        brightest = float(self.pixels.max(initial=0.0))
+        if not 0 < brightest < DIM:
+            return said
+        return (
+            f"{said}; its brightest pixel is {brightest:.1%} of white, which hides noise: try "
+            f"--white {brightest * (self.white or self._usual_white):.6g}"
+        )
+
+    @property
+    def white(self) -> float | None:
+        """Value of the image, as it was given, that is 1.0 in `pixels`; None: its type's."""
+        return self.config.white_value
+
+    @property
+    def _usual_white(self) -> int:
+        """White of the image's type."""
+        return int(np.iinfo(self.dtype).max) if self.dtype.kind in "iu" else 1
 
     @property
     def unrestored(self) -> NDArray[np.float32]:
@@ -672,8 +690,16 @@ class Restoration:
         return explained_share(self.pixels, pixels, self.noise, self.missing)
 
     def _given_back(self, pixels: NDArray[np.float32]) -> NDArray[Any]:
-        """Return pixels in the image's own type and shape."""
-        return from_float(pixels, self.dtype).reshape(self.shape)
+        """Return pixels in the image's own units, type and shape."""
+        if self.white is not None and self.dtype.kind in "iu" and self.pixels.max() <= 1:
+            pixels = np.minimum(pixels, np.float32(1))  # as at the largest value of a type
+        values = from_float(pixels, self.dtype, self.white)
+        if self.given is not None:
+            kept = pixels == self.pixels
+            if self.missing is not None:
+                kept[self.missing] = False
+            np.copyto(values, self.given.reshape(values.shape), where=kept, casting="same_kind")
+        return values.reshape(self.shape)
 
     def _result(
         self,

@@ -77,7 +77,7 @@ def why_apart(restorations: Sequence[Restoration]) -> str | None:
     """
     lead = restorations[0]
     kinds = [
-        (r.config.replace(seed=0, noise="auto"), r.pixels.shape, _alike(r.plan))
+        (r.config.replace(seed=0, noise="auto", white="auto"), r.pixels.shape, _alike(r.plan))
         for r in restorations
     ]
     if any(kind != kinds[0] for kind in kinds):

@@ -6,7 +6,7 @@
 ``metrics.jsonl``   a `Record` a line, written as the run goes
 ``summary.json``    the `Summary`: what was done to what, how long it took, how well it went
 ``pictures/``       input, clean image and intermediate estimates as 8-bit PNG; the residual and
-                    the spread of the final draws as float TIFF
+                    the spread of the final draws as float TIFF, in units of white
 ``*.png``           figures, drawn from all these by `guided_dip.plots.redraw`
 ==================  ===============================================================================
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from guided_dip.config import Config
 from guided_dip.errors import InputError
@@ -22,6 +22,7 @@ from guided_dip.runs.layout import (
     restored_files,
 )
 from guided_dip.runs.summary import Source, versions
+from guided_dip.white import Extremes
 
 if TYPE_CHECKING:  # only a run that goes on needs torch
     from guided_dip.restoration import Checkpoint, Known
@@ -46,6 +47,9 @@ class Begun(BaseModel):
         Whether its noise came from the image.
     versions
         Of Python and of the packages that the numbers depend on.
+    extremes
+        Between which values the file lies, by which its white was found; None where that was
+        stated, or such values say nothing about it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,6 +61,15 @@ class Begun(BaseModel):
     config: Config
     noise_estimated: bool
     versions: dict[str, str]
+    extremes: Extremes | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _add_white(cls, values: Any) -> Any:
+        """Let runs from before there was a choice of white go on with their type's."""
+        if isinstance(values, dict) and isinstance(values.get("config"), dict):
+            return values | {"config": {"white": "type"} | values["config"]}
+        return values
 
     def check(self, folder: Path, source: Source, clean: Source | None) -> None:
         """Refuse to go on with other pictures or other versions.

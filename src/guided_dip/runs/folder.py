@@ -335,7 +335,9 @@ class RunWriter:
         wanted = restoration.unrestored.shape
         only_noise = result.config.task in ("denoise", "inpaint") and not result.config.oracle
         if restoration.plan.steps and only_noise:
-            residual = restoration.pixels - to_float(result.image).reshape(wanted)
+            residual = restoration.pixels - to_float(result.image, restoration.white).reshape(
+                wanted
+            )
             write(folder / RESIDUAL, Picture(_flat(residual), format="TIFF"))
         if result.spread is not None:
             spread = result.spread.reshape(wanted)

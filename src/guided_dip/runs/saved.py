@@ -58,7 +58,8 @@ class SavedRun:
         found = restored_files(self.folder)
         if len(found) != 1:
             raise InputError(f"{self.folder}: has no restored picture; try running it again")
-        pixels = to_float(read(found[0]).pixels)
+        # Runs from before there was a choice have the type's, whatever that is by default now.
+        pixels = to_float(read(found[0]).pixels, self.config.white_value)
         region = self.summary.region
         return pixels if region is None else parse_region(region).of(pixels)
 

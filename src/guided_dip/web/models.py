@@ -21,7 +21,8 @@ class JobSettings(BaseModel):
 
     Attributes
     ----------
-    task, effort, preset, noise, scale, kernel, strength, seed, invert_mask, page, region, joint
+    task, effort, preset, noise, white, scale, kernel, strength, seed, invert_mask, page, region,
+    joint
         As options of ``guided-dip restore``; None leaves it to that. `kernel` is a description, not
         a file.
     time_budget
@@ -36,6 +37,7 @@ class JobSettings(BaseModel):
     effort: Text | None = None
     preset: Text | None = None
     noise: Text | None = None
+    white: Text | Annotated[float, Field(gt=0)] | None = None
     scale: Annotated[int, Field(ge=2, le=8)] | None = None
     kernel: Text | None = None
     strength: Annotated[float, Field(ge=0, le=1)] | None = None

@@ -30,7 +30,7 @@ from guided_dip.experiments.pictures import (
 from guided_dip.experiments.place import holds, read_back
 from guided_dip.experiments.runner import Input, RunSpec, digest_of, run_all
 from guided_dip.files import write_whole
-from guided_dip.images import to_float
+from guided_dip.images import in_units_of_white
 from guided_dip.images.resize import resize_square
 from guided_dip.noise import add_gaussian_noise
 from guided_dip.runs import Source
@@ -167,7 +167,7 @@ def make_inputs(pictures: Sequence[Clean], sigma: float) -> dict[str, Input]:
     """
     inputs = {}
     for clean in pictures:
-        whole = to_float(clean.pixels)
+        whole = in_units_of_white(clean.pixels)
         noisy = add_gaussian_noise(whole, sigma / 255, NOISE_SEED).astype(np.float32)
         inputs[clean.key] = Input(clean.source, clean.pixels, clean.pixels)
         inputs[f"{clean.key} noisy"] = Input(clean.source, noisy, whole)

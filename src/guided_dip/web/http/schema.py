@@ -122,6 +122,7 @@ _TOLD = {
     "effort": "fast, balanced or best.",
     "preset": "report or author: the report's experiment.",
     "noise": "auto, none, gaussian:SIGMA (of 255), poisson:PEAK or poisson-gaussian:GAIN,READ.",
+    "white": "The picture's value that is white: a number, auto, or type for its type's largest.",
     "scale": "How many times as large a small picture becomes.",
     "kernel": "The blur to undo: a file, or words such as gaussian:2.0 or motion:15,30.",
     "strength": "Share of the restoration, from 0 to 1; the rest is the picture.",

@@ -158,6 +158,10 @@ def _advanced(fields: Fields) -> None:
     fields["seed"] = gr.Textbox(
         "", label="Seed", max_lines=1, info="Of every random draw; empty: 0."
     )
+    fields["white"] = gr.Textbox(
+        "", label="White", max_lines=1, info="The picture's value that is white, such as 4095; "
+        "empty: found.",
+    )  # fmt: skip
     fields["strength"] = gr.Slider(
         0, 1, value=1, step=0.05, label="Strength", info="Share of the restoration; the rest is "
         "the picture as it was.",

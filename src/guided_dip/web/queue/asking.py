@@ -60,7 +60,7 @@ def config_of(settings: JobSettings, roles: Mapping[Role, Path]) -> Config:
         gain=roles.get("gain"),
     )
     said: dict[str, Any] = {
-        name: getattr(settings, name) for name in ("noise", "seed", "effort", "strength")
+        name: getattr(settings, name) for name in ("noise", "white", "seed", "effort", "strength")
     }
     config = settings_of(task | said, settings.settings, preset=settings.preset)
     for name, largest in LARGEST.items():

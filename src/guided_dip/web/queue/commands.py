@@ -12,7 +12,18 @@ from guided_dip.web.models import JobSettings
 from guided_dip.web.queue.records import Record
 
 # Settings that are options of their own, in the order in which they are written.
-OPTIONS = ("task", "noise", "scale", "kernel", "effort", "preset", "strength", "seed", "page")
+OPTIONS = (
+    "task",
+    "noise",
+    "white",
+    "scale",
+    "kernel",
+    "effort",
+    "preset",
+    "strength",
+    "seed",
+    "page",
+)
 
 
 def command_of(record: Record) -> str:
@@ -79,7 +90,9 @@ def _imports(record: Record) -> list[str]:
     jpeg = _task(record) == "dejpeg"
     stack = record.settings.joint or _one_by_one(record)
     names = ["read", "write_stack" if stack else "write"]
-    names += ["to_float"] * bool({"mask", "kernel", "gain"} & set(record.files))
+    names += ["to_float"] * bool({"mask", "kernel"} & set(record.files))
+    names += ["in_units_of_white"] * ("gain" in record.files)
+    names += ["white_of_file"] * _sees_a_part(record)
     names += ["upright"] * jpeg
     lines = ["from dataclasses import replace", ""]
     lines += ["import numpy as np"] * record.settings.joint + ["from PIL import Image"] * jpeg
@@ -112,9 +125,11 @@ def _keywords(record: Record) -> dict[str, str]:
     task = _task(record)
     if task is not None:
         words["task"] = repr(task)
-    for name in ("noise", "effort", "preset", "strength", "seed"):
+    for name in ("noise", "white", "effort", "preset", "strength", "seed"):
         if getattr(settings, name) is not None:
             words[name] = repr(getattr(settings, name))
+    if _sees_a_part(record):
+        words["white"] = "white"
     if settings.scale is not None:
         words["enlarge"] = repr(settings.scale)
     if settings.kernel is not None:
@@ -137,14 +152,34 @@ def _beside(record: Record) -> list[str]:
     for role in ("mask", "kernel", "gain"):
         if role not in record.files:
             continue
-        line = f"to_float(read({record.files[role].name!r}).pixels)"
-        lines.append(f"{role} = {line}")
+        read = f"read({record.files[role].name!r}).pixels"
+        if role == "gain":
+            own = ", 'type'" * (_stated_white(record) == "type")
+            lines.append(f"gain = in_units_of_white({read}{own})")
+        else:
+            lines.append(f"{role} = to_float({read})")
         if role != "gain":
             lines.append(f"{role} = {role} if {role}.ndim == 2 else {role}.mean(2)")
         if role == "mask":
             sign = "<=" if record.settings.invert_mask else ">"
             lines.append(f"mask = mask {sign} {HALF}")
+    if _sees_a_part(record):
+        page = "" if record.settings.page is None else f", page={record.settings.page}"
+        missing = ", missing=mask" * ("mask" in record.files)
+        lines.append(f"white = white_of_file({record.files['image'].name!r}{page}{missing})")
     return lines
+
+
+def _stated_white(record: Record) -> object:
+    """Return the white that was asked for; None if none was."""
+    return record.settings.settings.get("white", record.settings.white)
+
+
+def _sees_a_part(record: Record) -> bool:
+    """Whether `restore` cannot find the white of all of the file, as it is given a part of it."""
+    settings = record.settings
+    is_part = settings.region is not None or (record.pages > 1 and not settings.joint)
+    return is_part and record.bits > 8 and _stated_white(record) in (None, "auto")
 
 
 def _restored(record: Record, keywords: dict[str, str]) -> list[str]:
