@@ -32,6 +32,8 @@ from guided_dip.errors import (
     InputError,
     InterruptionError,
     RunError,
+    instead,
+    quoted,
     reason_of,
 )
 
@@ -115,7 +117,7 @@ def run(arguments: Sequence[str]) -> int:
         return _failed(f"error: {error}", 1)
     except Exception as error:
         if hasattr(error, "format_message"):  # the parser's own errors, whichever it vendors
-            return _failed(f"error: {_usage(error)}", 2)
+            return _failed(f"error: {_usage(error, arguments)}", 2)
         return _failed(f"error: {_unexpected(error)}", 1)
     return 0
 
@@ -127,17 +129,29 @@ def _failed(message: str, code: int) -> int:
     return code
 
 
-def _usage(error: Any) -> str:
+def _usage(error: Any, arguments: Sequence[str]) -> str:
     """Say what is wrong with the arguments, with the nearest option named."""
     message = error.format_message()
     context = error.ctx
+    found: list[Any] = getattr(
+        error.__cause__, "errors", list
+    )()  # of pydantic, which the parser asks
+    if found and getattr(error, "param", None) is not None:
+        option = error.param.opts[0]
+        message = f"{option} cannot be {quoted(found[0]['input'])}: {instead(found[0])}"
     if hasattr(error, "possibilities") and context is not None:
         wrong = error.option_name
         known = [name for option in context.command.params for name in option.opts]
         message = f"no such option: {wrong}{_nearest(wrong, known)}"
-    where = NAME if context is None else context.command_path
+    where = f"{NAME}{_command(arguments)}" if context is None else context.command_path
     message = message[0].lower() + message[1:].rstrip(".")
     return f"{message}; see {where} --help"
+
+
+def _command(arguments: Sequence[str]) -> str:
+    """Return the command that was meant, as far as it can be told."""
+    known: dict[str, Any] = getattr(typer.main.get_command(app), "commands", {})
+    return f" {arguments[0]}" if arguments and arguments[0] in known else ""
 
 
 def _nearest(wrong: str, known: Iterable[str]) -> str:

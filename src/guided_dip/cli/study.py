@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -79,14 +80,28 @@ def study_progress(*, quiet: bool, every: float = EVERY) -> Iterator[Callable[[P
     ------
     Callable
         To be called with each `Progress`.
+
+    Raises
+    ------
+    InterruptionError
+        In place of KeyboardInterrupt and SystemExit: it says how to go on.
     """
-    if quiet:
-        yield lambda _: None
-    elif sys.stderr.isatty():
-        with _bar() as update:
-            yield update
-    else:
-        yield _Lines(every)
+    from guided_dip.errors import InterruptionError
+
+    try:
+        if quiet:
+            yield lambda _: None
+        elif sys.stderr.isatty():
+            with _bar() as update:
+                yield update
+        else:
+            yield _Lines(every)
+    except KeyboardInterrupt:
+        message = "interrupted; the same command goes on"
+        raise InterruptionError(message, signal.SIGINT) from None
+    except SystemExit:
+        message = "terminated; the same command goes on"
+        raise InterruptionError(message, signal.SIGTERM) from None
 
 
 class _Lines:
