@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import io
 import logging
 import os
@@ -165,4 +166,6 @@ def _unexpected(error: Exception) -> str:
     message = reason_of(error)
     if message == NOT_ENOUGH_MEMORY:
         return message
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"cannot be written ({error.strerror}): try making room, or another disk"
     return f"{message} (set GUIDED_DIP_DEBUG=1 for the traceback)"
