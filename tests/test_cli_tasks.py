@@ -45,6 +45,16 @@ def restore(*arguments):
     return command(["restore", *map(str, arguments)])
 
 
+def test_a_mask_of_nearly_everything_is_asked_about(here, capsys):
+    mask = np.full((48, 48), 255, np.uint8)
+    mask[::3, ::3] = 0
+    write("most.png", Picture(mask))
+    assert restore("holes.png", "--mask", "most.png", "-o", "out.png", *TINY) == 0
+    assert "missing (is the mask the wrong way round? --invert-mask)" in capsys.readouterr().err
+    assert restore("holes.png", "--mask", "most.png", "--invert-mask", "-o", "b.png", *TINY) == 0
+    assert "wrong way round" not in capsys.readouterr().err
+
+
 def test_holes_are_filled_in_and_the_rest_is_kept(here, capsys):
     place = ["holes.png", "--mask", "mask.png", "-o", "out.png", "--run-dir", "run"]
     assert restore(*place, "--clean", "clean.png", *LEARNT) == 0
