@@ -28,6 +28,7 @@ highlight_language = "none"
 
 # Pages are Markdown that GitHub shows, too, so that anchors of headings are GitHub's.
 myst_heading_anchors = 4
+myst_enable_extensions = ["html_image"]  # a picture with a width is HTML on GitHub
 suppress_warnings = ["myst.strikethrough", "config.cache"]
 
 # Docstrings are numpydoc's, and types stand in the signatures only.

@@ -16,11 +16,13 @@ from guided_dip.cli import app, main, run
 from guided_dip.cli.console import tell
 from guided_dip.cli.progress import Lines, progress, seconds_left
 from guided_dip.cli.settings import make_settings
+from guided_dip.cli.study import study_progress
 from guided_dip.config import Config, make_config
 from guided_dip.diffusion import make_schedule
-from guided_dip.errors import InputError, RunError
+from guided_dip.errors import InputError, InterruptionError, RunError
 from guided_dip.guidance import make_plan
 from guided_dip.images import Picture, read, write
+from guided_dip.jobs.job import Job
 from guided_dip.metrics import psnr
 from guided_dip.restoration import Restoration
 from guided_dip.result import Record
@@ -54,6 +56,27 @@ def restore(*arguments):
 
 def there(folder):
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def test_a_study_that_is_interrupted_says_how_to_go_on():
+    for raised, code in ((KeyboardInterrupt, 130), (SystemExit, 143)):
+        going_on = pytest.raises(InterruptionError, match="the same command goes on")
+        with going_on as error, study_progress(quiet=True):
+            raise raised
+        assert 128 + error.value.signal == code
+
+
+def test_a_long_list_is_left_out_where_the_nearest_is_named(here, capsys):
+    assert restore("-o", "out.png", "--set", "stepz=10") == 2
+    said = capsys.readouterr().err
+    assert said == "guided-dip: error: unknown setting 'stepz': did you mean 'steps'?\n"
+
+
+def test_the_command_to_go_on_has_what_it_needs():
+    job = Job(Path("a b.png"), Path("c.png"), None, None, max_pixels=9, overwrite=True)
+    assert job.going_on(Path("run")) == (
+        "guided-dip restore 'a b.png' --resume run -o c.png --max-pixels 9 --overwrite"
+    )
 
 
 # restore: what it writes
@@ -275,7 +298,7 @@ REFUSED = {
     ),
     "exists": (["restore", "noisy.png", "-o", "deep.png"], "exists already"),
     "no parent": (["restore", "noisy.png", "-o", "no/out.png"], "there is no folder"),
-    "output a folder": (["restore", "noisy.png", "-o", "folder"], "no suffix"),
+    "output a folder": (["restore", "noisy.png", "-o", "folder"], "folder: is a folder"),
     "nowhere": (["restore", "noisy.png"], "give -o OUT, --run-dir DIR or both"),
     "run in a file": (["restore", "noisy.png", "--run-dir", "text.png"], "is no folder"),
     "run in a folder": (["restore", "noisy.png", "--run-dir", "."], "other files than a run's"),
@@ -344,7 +367,7 @@ REFUSED = {
     "steps": (["restore", "noisy.png", "-o", "out.png", "--steps", "0"], "steps cannot be 0"),
     "no number": (
         ["restore", "noisy.png", "-o", "out.png", "--steps", "many"],
-        "invalid value for '--steps'",
+        "--steps cannot be 'many': try a whole number; see guided-dip restore --help",
     ),
     "seed": (["restore", "noisy.png", "-o", "out.png", "--seed", "-1"], "seed cannot be -1"),
     "impossible plan": (
@@ -372,14 +395,42 @@ REFUSED = {
     ),
     "config": (
         ["restore", "noisy.png", "-o", "out.png", "--config", "no.yaml"],
-        "cannot read the config no.yaml",
+        "cannot read the config no.yaml: no such file; try checking the name",
+    ),
+    "config that is no text": (
+        ["restore", "noisy.png", "-o", "out.png", "--config", "noisy.png"],
+        "noisy.png: it is no text; try a YAML file",
+    ),
+    "too few": (
+        ["restore", "noisy.png", "-o", "out.png", "--steps", "0"],
+        "steps cannot be 0: try 1 or more",
+    ),
+    "too many": (
+        ["restore", "noisy.png", "-o", "out.png", "--strength", "1.7"],
+        "strength cannot be 1.7: try 1.0 or less",
+    ),
+    "level alone": (
+        ["restore", "noisy.png", "-o", "out.png", "--noise", "15"],
+        "try gaussian:15 or auto",
+    ),
+    "device of another name": (
+        ["restore", "noisy.png", "-o", "out.png", "--device", "gpu"],
+        "did you mean 'cuda'?",
+    ),
+    "folder as a file": (["restore", "noisy.png", "-o", "."], ".: is a folder; try naming a file"),
+    "there already": (
+        ["restore", "noisy.png", "-o", "clean.png"],
+        "exists already; try another name, or --overwrite to replace it",
     ),
     "option": (
         ["restore", "noisy.png", "--sede", "1"],
         "no such option: --sede; did you mean --se",
     ),
     "shortened": (["restore", "noisy.png", "--over"], "did you mean --overwrite?"),
-    "no value": (["restore", "noisy.png", "-o"], "'-o' requires an argument"),
+    "no value": (
+        ["restore", "noisy.png", "-o"],
+        "'-o' requires an argument; see guided-dip restore --help",
+    ),
     "no input": (["restore"], "missing argument 'IN'"),
     "two inputs": (["restore", "noisy.png", "clean.png", "-o", "out.png"], "unexpected extra"),
     "command": (["restor", "noisy.png"], "did you mean 'restore'?"),

@@ -45,6 +45,16 @@ def restore(*arguments):
     return command(["restore", *map(str, arguments)])
 
 
+def test_a_mask_of_nearly_everything_is_asked_about(here, capsys):
+    mask = np.full((48, 48), 255, np.uint8)
+    mask[::3, ::3] = 0
+    write("most.png", Picture(mask))
+    assert restore("holes.png", "--mask", "most.png", "-o", "out.png", *TINY) == 0
+    assert "missing (is the mask the wrong way round? --invert-mask)" in capsys.readouterr().err
+    assert restore("holes.png", "--mask", "most.png", "--invert-mask", "-o", "b.png", *TINY) == 0
+    assert "wrong way round" not in capsys.readouterr().err
+
+
 def test_holes_are_filled_in_and_the_rest_is_kept(here, capsys):
     place = ["holes.png", "--mask", "mask.png", "-o", "out.png", "--run-dir", "run"]
     assert restore(*place, "--clean", "clean.png", *LEARNT) == 0
@@ -172,7 +182,7 @@ def test_a_task_is_told_by_what_is_given():
 REFUSED = {
     "mask of everything": (["holes.png", "--mask", "all.png"], "there is nothing to start from"),
     "mask of nothing": (["holes.png", "--mask", "none.png"], "no pixel is missing"),
-    "mask of another size": (["holes.png", "--mask", "small.png"], "the mask is (24, 24) pixels"),
+    "mask of another size": (["holes.png", "--mask", "small.png"], "the mask is 24x24 pixels"),
     "no mask": (["holes.png", "--task", "inpaint"], "no pixel is missing: give a mask"),
     "mask that is not there": (["holes.png", "--mask", "nowhere.png"], "nowhere.png"),
     "two tasks": (["holes.png", "--mask", "mask.png", "--scale", "2"], "enlarge is for the task"),
@@ -180,12 +190,14 @@ REFUSED = {
         ["holes.png", "--mask", "mask.png", "--kernel", "gaussian:2", "--task", "deblur"],
         "without missing pixels",
     ),
-    "scale": (["small.png", "--scale", "9"], "enlarge cannot be 9"),
-    "scale of one": (["small.png", "--scale", "1"], "enlarge cannot be 1"),
+    "scale": (["small.png", "--scale", "9"], "--scale cannot be '9': try 8 or less"),
+    "scale of one": (["small.png", "--scale", "1"], "--scale cannot be '1': try 2 or more"),
     "too large": (["small.png", "--scale", "8", "--max-pixels", "9999"], "try a smaller --scale"),
     "no kernel": (["clean.png", "--task", "deblur"], "needs the blur's kernel"),
     "kernel's name": (["clean.png", "--kernel", "gaussian:x"], "is no kernel"),
-    "kernel's file": (["clean.png", "--kernel", "box:3"], "box:3"),
+    "kernel without a number": (["clean.png", "--kernel", "gaussian"], "'gaussian' is no kernel"),
+    "kernel of no kind": (["clean.png", "--kernel", "box:3"], "'box:3' is no kernel"),
+    "kernel's file": (["clean.png", "--kernel", "point.png"], "point.png: no such file"),
     "even kernel": (["clean.png", "--kernel", "small.png"], "two odd sides"),
     "not a JPEG": (["clean.png", "--task", "dejpeg"], "no quantisation tables"),
     "gain's size": (["clean.png", "--gain", "small.png"], "does not fit an image of 48x48"),

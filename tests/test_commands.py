@@ -156,6 +156,8 @@ def lay_out(folder):
     for name in ("frames/a.png", "frames/in/b.png", "night-1/c/d.tif", "pictures/e.png"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         write(folder / name, Picture(scene(24)))
+    (folder / "demo").mkdir()
+    write(folder / "demo" / "noisy.png", Picture(scene()))
     (folder / "pairs").mkdir()
     for kind in ("real", "mean"):
         write(folder / "pairs" / f"one_{kind}.png", Picture(scene(24, seed=len(kind))))

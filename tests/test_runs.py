@@ -14,7 +14,7 @@ from guided_dip import config as configs
 from guided_dip.config import make_config
 from guided_dip.errors import InputError, RunError
 from guided_dip.images import Picture, read, write
-from guided_dip.restoration import prepare
+from guided_dip.restoration import Known, prepare
 from guided_dip.result import Record
 from guided_dip.runs import Source, check_folder, load_run, new_run, plain, summarize
 from guided_dip.runs.layout import DRAFT
@@ -256,6 +256,24 @@ def test_a_full_disk_is_a_run_error(done, tmp_path):
     with pytest.raises(RunError, match="No space left"):
         fail()
     assert not (tmp_path / "run").exists()
+
+
+def test_a_disk_that_is_full_from_the_beginning_keeps_nothing(tmp_path, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("guided_dip.runs.folder.keep_known", full)
+    with pytest.raises(RunError, match="No space left"), new_run(tmp_path / "run", known=Known()):
+        pass
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_a_killed_run_began_with_is_no_obstacle(tmp_path):
+    (tmp_path / "run" / ".partial.new").mkdir(parents=True)
+    check_folder(tmp_path / "run")
+    with new_run(tmp_path / "run"):
+        pass
+    assert not (tmp_path / "run" / ".partial.new").exists()
 
 
 def test_numbers_that_are_not_finite_survive_as_strict_json(done, tmp_path):

@@ -305,7 +305,7 @@ def test_a_measurement_need_not_be_of_the_image_s_shape():
         ({"operator": lambda x: x}, {"noise": "auto"}, "cannot be estimated: state it"),
         ({"operator": lambda x: x}, {"task": "denoise"}, "operator is for the task invert"),
         ({"gain": np.ones((9, 9))}, {"task": "degain"}, "does not fit an image of 64x64"),
-        ({"gain": -np.ones((64, 64))}, {"task": "degain"}, "no negative"),
+        ({"gain": -np.ones((64, 64))}, {"task": "degain"}, "none is below 0"),
         ({}, {"task": "degain"}, "there is no gain"),
         ({}, {"task": "inpaint", "supervision": "clean-guides"}, "no pixel is missing"),
         (

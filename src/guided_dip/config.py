@@ -26,7 +26,7 @@ from pydantic import (
 )
 
 from guided_dip.diffusion import LOWER_CLIP, Convention, ScheduleName
-from guided_dip.errors import InputError, choices, quoted
+from guided_dip.errors import InputError, choices, instead, quoted
 from guided_dip.guidance import GuideOrder, Supervision
 from guided_dip.noise import parse_noise
 from guided_dip.sizing import FIRST_ON_SQUARES, Footprint, Sizes, choose, parse_bytes
@@ -424,14 +424,13 @@ def _is_none(noise: Any) -> bool:
 
 def _one_line(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
-    problem = first["msg"].removeprefix("Value error, ")
     if not first["loc"]:
-        return problem
+        return str(first["msg"]).removeprefix("Value error, ")
     key, given = first["loc"][0], quoted(first["input"])
     if first["type"] == "literal_error":
         allowed = [str(name) for name in _allowed(str(key))]
         return f"{key} cannot be {given}: {choices(str(first['input']), allowed)}"
-    return f"{key} cannot be {given}: {problem[0].lower()}{problem[1:]}"
+    return f"{key} cannot be {given}: {instead(first)}"
 
 
 def _allowed(key: str) -> tuple[Any, ...]:
@@ -459,7 +458,7 @@ def load(path: str | Path) -> Config:
     """
     values = read_yaml(path, "config")
     if not isinstance(values, dict):
-        raise InputError(f"the config {path} is not a list of 'setting: value' lines")
+        raise InputError(f"the config {path} is not a list of lines such as 'steps: 500'")
     try:
         return make_config({str(key): value for key, value in values.items()})
     except InputError as error:
@@ -493,6 +492,12 @@ def read_yaml(path: str | Path, what: str) -> Any:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
             reason = f"line {error.problem_mark.line + 1}: {error.problem}"
+        elif isinstance(error, FileNotFoundError):
+            reason = "no such file; try checking the name"
+        elif isinstance(error, OSError):
+            reason = str(error.strerror)
+        elif isinstance(error, UnicodeDecodeError):
+            reason = "it is no text; try a YAML file"
         raise InputError(f"cannot read the {what} {path}: {reason}") from None
 
 

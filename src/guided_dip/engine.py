@@ -35,7 +35,8 @@ def resolve_device(name: str) -> torch.device:
     """
     kind, _, index = name.partition(":")
     if kind not in DEVICES or (index and not index.isdigit()):
-        raise InputError(f"unknown device '{name}': {choices(kind, DEVICES)}, or cuda:N")
+        meant = choices("cuda" if kind == "gpu" else kind, DEVICES)
+        raise InputError(f"unknown device '{name}': {meant}, or cuda:N")
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else _mps_or_cpu())
     present = {

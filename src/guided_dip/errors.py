@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 LONGEST = 60  # letters of a wrong value, in a message
+LISTED = 20  # values that are worth listing where the nearest is named
+# What a value should have been, by the kind of problem that pydantic found.
+_INSTEAD = {
+    "greater_than_equal": "try {ge} or more",
+    "less_than_equal": "try {le} or less",
+    "greater_than": "try more than {gt}",
+    "less_than": "try less than {lt}",
+    "int_parsing": "try a whole number",
+    "int_type": "try a whole number",
+    "int_from_float": "try a whole number",
+    "float_parsing": "try a number",
+    "float_type": "try a number",
+    "finite_number": "try a finite number",
+    "bool_parsing": "try true or false",
+    "bool_type": "try true or false",
+}
 # What PyTorch says on a CPU, on Windows, on GPUs.
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 NOT_ENOUGH_MEMORY = (
@@ -94,9 +111,36 @@ def choices(given: str, allowed: Iterable[str]) -> str:
     Returns
     -------
     str
-        For instance ``did you mean 'cosine'? (one of: cosine, linear)``.
+        For instance ``did you mean 'cosine'? (one of: cosine, linear)``. A long list is left out
+        where a near value is named.
     """
     names = list(allowed)
     listed = f"one of: {', '.join(names)}"
     nearest = difflib.get_close_matches(given.lower(), names, n=1, cutoff=0.5)
+    if nearest and len(names) > LISTED:
+        return f"did you mean '{nearest[0]}'?"
     return f"did you mean '{nearest[0]}'? ({listed})" if nearest else listed
+
+
+def instead(found: Mapping[str, Any]) -> str:
+    """Say what a value should have been that pydantic did not take.
+
+    >>> instead({"type": "less_than_equal", "ctx": {"le": 8}, "msg": "Input should be ..."})
+    'try 8 or less'
+    >>> instead({"type": "value_error", "msg": "Value error, It is too long"})
+    'it is too long'
+
+    Parameters
+    ----------
+    found
+        One of the ``errors()`` of a validation.
+
+    Returns
+    -------
+    str
+    """
+    words = _INSTEAD.get(found["type"])
+    if words is not None:
+        return words.format(**found.get("ctx", {}))
+    problem = str(found["msg"]).removeprefix("Value error, ")
+    return problem[:1].lower() + problem[1:]

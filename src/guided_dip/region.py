@@ -114,5 +114,8 @@ def parse_region(text: str) -> Region:
             f"--region {text}: try X,Y,WIDTH,HEIGHT in pixels, such as 100,50,256,256"
         ) from None
     if min(x, y) < 0 or min(width, height) < 1:
-        raise InputError(f"--region {text}: begins at 0,0 or later, and has at least one pixel")
+        raise InputError(
+            f"--region {text}: a part begins at 0,0 or later and has at least one pixel; try "
+            "0,0,256,256"
+        )
     return Region(x, y, width, height)

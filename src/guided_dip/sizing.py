@@ -206,13 +206,15 @@ def _smaller(size: tuple[int, int]) -> list[tuple[int, int]]:
     ]
 
 
-def parse_bytes(text: str) -> int:
+def parse_bytes(text: str, name: str = "max_memory") -> int:
     """Read an amount of memory.
 
     Parameters
     ----------
     text
         A number with a unit, such as ``3GiB``, ``800MB`` or ``2.5 G``; without one, bytes.
+    name
+        What it is for, for messages.
 
     Returns
     -------
@@ -234,7 +236,7 @@ def parse_bytes(text: str) -> int:
     )
     amount = int(float(found[1]) * _UNITS[found[2] or ""]) if found else 0
     if not amount:
-        raise InputError(f"max_memory {quoted(text)} is no amount of memory: try 3GiB or 800MB")
+        raise InputError(f"{name} {quoted(text)} is no amount of memory: try 3GiB or 800MB")
     return amount
 
 

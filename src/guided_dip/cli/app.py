@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import io
 import logging
 import os
@@ -32,6 +33,8 @@ from guided_dip.errors import (
     InputError,
     InterruptionError,
     RunError,
+    instead,
+    quoted,
     reason_of,
 )
 from guided_dip.words import one_line
@@ -116,7 +119,7 @@ def run(arguments: Sequence[str]) -> int:
         return _failed(f"error: {error}", 1)
     except Exception as error:
         if hasattr(error, "format_message"):  # the parser's own errors, whichever it vendors
-            return _failed(f"error: {_usage(error)}", 2)
+            return _failed(f"error: {_usage(error, arguments)}", 2)
         return _failed(f"error: {_unexpected(error)}", 1)
     return 0
 
@@ -128,17 +131,29 @@ def _failed(message: str, code: int) -> int:
     return code
 
 
-def _usage(error: Any) -> str:
+def _usage(error: Any, arguments: Sequence[str]) -> str:
     """Say what is wrong with the arguments, with the nearest option named."""
     message = error.format_message()
     context = error.ctx
+    found: list[Any] = getattr(
+        error.__cause__, "errors", list
+    )()  # of pydantic, which the parser asks
+    if found and getattr(error, "param", None) is not None:
+        option = error.param.opts[0]
+        message = f"{option} cannot be {quoted(found[0]['input'])}: {instead(found[0])}"
     if hasattr(error, "possibilities") and context is not None:
         wrong = error.option_name
         known = [name for option in context.command.params for name in option.opts]
         message = f"no such option: {wrong}{_nearest(wrong, known)}"
-    where = NAME if context is None else context.command_path
+    where = f"{NAME}{_command(arguments)}" if context is None else context.command_path
     message = message[0].lower() + message[1:].rstrip(".")
     return f"{message}; see {where} --help"
+
+
+def _command(arguments: Sequence[str]) -> str:
+    """Return the command that was meant, as far as it can be told."""
+    known: dict[str, Any] = getattr(typer.main.get_command(app), "commands", {})
+    return f" {arguments[0]}" if arguments and arguments[0] in known else ""
 
 
 def _nearest(wrong: str, known: Iterable[str]) -> str:
@@ -152,4 +167,6 @@ def _unexpected(error: Exception) -> str:
     message = reason_of(error)
     if message == NOT_ENOUGH_MEMORY:
         return message
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"cannot be written ({error.strerror}): try making room, or another disk"
     return f"{message} (set GUIDED_DIP_DEBUG=1 for the traceback)"

@@ -24,7 +24,7 @@ InvertMask = Annotated[
 ]
 Scale = Annotated[
     int | None,
-    typer.Option(metavar="2...8", help="How many times as large a small picture becomes."),
+    typer.Option(metavar="N", min=2, max=8, help="How many times as large a picture becomes."),
 ]
 Kernel = Annotated[
     str | None,

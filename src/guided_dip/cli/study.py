@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -92,9 +93,23 @@ def study_progress(*, quiet: bool, every: float = EVERY) -> Iterator[Callable[[P
     ------
     Callable
         To be called with each `Progress`.
+
+    Raises
+    ------
+    InterruptionError
+        In place of KeyboardInterrupt and SystemExit: it says how to go on.
     """
-    with shown(_bar, partial(_Lines, every), quiet=quiet) as update:
-        yield update
+    from guided_dip.errors import InterruptionError
+
+    try:
+        with shown(_bar, partial(_Lines, every), quiet=quiet) as update:
+            yield update
+    except KeyboardInterrupt:
+        message = "interrupted; the same command goes on"
+        raise InterruptionError(message, signal.SIGINT) from None
+    except SystemExit:
+        message = "terminated; the same command goes on"
+        raise InterruptionError(message, signal.SIGTERM) from None
 
 
 class _Lines:

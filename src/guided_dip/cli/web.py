@@ -98,7 +98,7 @@ def web(
         names=tuple(allow_host or ()),
         limits=limits,
         workers=workers,
-        memory=_bytes(max_memory),
+        memory=_bytes(max_memory, "--max-memory"),
         page=not no_page,
     )
 
@@ -145,7 +145,7 @@ def _limits(
     waiting = queue or usual.waiting
     return replace(
         usual,
-        upload=_bytes(upload) or usual.upload,
+        upload=_bytes(upload, "--max-upload") or usual.upload,
         pixels=pixels or usual.pixels,
         waiting=waiting,
         waiting_each=min(waiting, usual.waiting_each),
@@ -154,10 +154,10 @@ def _limits(
     )
 
 
-def _bytes(amount: str | None) -> int | None:
+def _bytes(amount: str | None, option: str) -> int | None:
     from guided_dip.sizing import parse_bytes
 
-    return None if amount is None else parse_bytes(amount)
+    return None if amount is None else parse_bytes(amount, option)
 
 
 def _tokens(path: Path | None) -> list[str]:

@@ -290,6 +290,8 @@ def check_writable(
     """
     path = Path(path)
     try:
+        if path.is_dir():
+            raise RefusedError("is a folder; try naming a file in it")
         form = formats.named(path)
         if channels not in (1, 3):
             raise RefusedError(f"a picture has 1 or 3 colours, not {channels}; try gray or RGB")
@@ -366,10 +368,8 @@ def _finite(picture: Picture, *, nan_as_missing: bool) -> Picture:
 
 def _check_place(path: Path, overwrite: bool) -> None:
     """Refuse a place where no file can be put."""
-    if path.is_dir():
-        raise RefusedError("is a folder; try naming a file in it")
     if path.exists() and not overwrite:
-        raise RefusedError("exists already; try another name, or allow overwriting")
+        raise RefusedError("exists already; try another name, or --overwrite to replace it")
     folder = Path(os.path.realpath(path)).parent
     if not folder.is_dir():
         raise RefusedError(f"there is no folder '{folder}'; try creating it")

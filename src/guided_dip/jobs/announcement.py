@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from guided_dip.images import Picture
     from guided_dip.jobs.going import Run
 
+MOSTLY = 0.75  # missing by a mask: from here on it is asked whether that is meant
+
 
 def announcement(run: Run) -> str:
     """Say in a line what a run is going to do.
@@ -51,7 +53,10 @@ def _of_the_task(run: Run) -> list[str]:
     restoration, known = run.restoration, run.known
     config, said = restoration.config, []
     if restoration.missing is not None:
-        said.append(f"{restoration.missing.mean():.2%} of its pixels missing")
+        share = float(restoration.missing.mean())
+        turned = known.mask is not None and share > MOSTLY
+        hint = " (is the mask the wrong way round? --invert-mask)" if turned else ""
+        said.append(f"{share:.2%} of its pixels missing{hint}")
     if config.task == "super-resolve":
         height, width = restoration.unrestored.shape[:2]
         said.append(f"to become {width}x{height}")

@@ -39,7 +39,10 @@ def kernel_of(text: str | None) -> tuple[str | None, Path | None]:
     """Return a kernel's name or its file, whichever it is."""
     if text is None or text.startswith(NAMED):
         return text, None
-    return None, Path(text)
+    path = Path(text)
+    if not path.suffix and not path.exists():
+        return text, None  # a misspelt name: what reads names says which there are
+    return None, path
 
 
 def read_known(

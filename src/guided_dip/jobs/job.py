@@ -90,6 +90,8 @@ class Job:
         words = ["guided-dip", "restore", str(self.image), "--resume", str(folder)]
         for option, path in (("-o", self.output), ("--clean", self.clean)):
             words += [] if path is None else [option, str(path)]
+        words += [] if self.max_pixels is None else ["--max-pixels", str(self.max_pixels)]
+        words += ["--overwrite"] if self.overwrite and self.output is not None else []
         return shlex.join(words)
 
 

@@ -229,7 +229,8 @@ def _checked(image: NDArray[np.floating[Any]], channel_axis: Literal[-1] | None)
     if min(image.shape[:2]) < _SMALLEST:
         height, width = image.shape[:2]
         raise InputError(
-            f"{width}x{height} pixels are too few to estimate noise from: state it (gaussian:25)"
+            f"{width}x{height} pixels are too few to estimate noise from: state it, such as "
+            "--noise gaussian:25"
         )
     if not np.isfinite(image).all():
         raise InputError("noise cannot be estimated: the image has NaN or infinite pixels")

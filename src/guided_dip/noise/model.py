@@ -22,6 +22,7 @@ as the plain inverse of a mean would be too dark.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -226,8 +227,10 @@ def parse_noise(text: str) -> NoiseModel | None:
         )
     if kind not in _KINDS:
         known = choices(kind, [*_KINDS, "auto"])
+        level = kind if re.fullmatch(r"\d{1,3}(\.\d{1,9})?", kind) else "25"
         raise InputError(
-            f"noise {quoted(text)}: unknown kind {quoted(kind)}, {known}; try gaussian:25 or auto"
+            f"noise {quoted(text)}: unknown kind {quoted(kind)}, {known}; try gaussian:{level} or "
+            "auto"
         )
     names, example = _LEVELS_OF[kind]
     given = level.split(",") if level else []

@@ -149,11 +149,14 @@ class Blur:
     def __init__(self, kernel: NDArray[Any]) -> None:
         kernel = np.asarray(kernel, dtype=np.float64)
         if kernel.ndim != 2 or not all(side % 2 for side in kernel.shape):
-            raise InputError(f"a kernel has two odd sides, not the shape {kernel.shape}")
+            raise InputError(
+                f"a kernel has two odd sides, not the shape {kernel.shape}: try one more row or "
+                "column, of 0"
+            )
         if max(kernel.shape) > LARGEST:
             raise InputError(f"a kernel has at most {LARGEST} pixels a side, not {kernel.shape}")
         if not np.isfinite(kernel).all() or kernel.min() < 0 or not kernel.sum() > 0:
-            raise InputError("a kernel has no negative or infinite numbers, and some above 0")
+            raise InputError("a kernel's numbers are finite, none is below 0, and some are above 0")
         self.kernel = kernel / kernel.sum()
         self.reach = (kernel.shape[0] // 2, kernel.shape[1] // 2)
         self._transfers: dict[tuple[Any, ...], Tensor] = {}  # asked for at every step

@@ -149,9 +149,10 @@ def _gain(gain: NDArray[Any] | None, like: Tensor) -> Tensor:
     size, channels = tuple(like.shape[-2:]), like.shape[1]
     if array.shape[:2] != size or array.shape[2] not in (1, channels):
         raise InputError(
-            f"the gain's shape {np.shape(gain)} does not fit an image of {size[1]}x{size[0]} "
-            f"pixels and {channels} channels"
+            f"a gain of {array.shape[1]}x{array.shape[0]} pixels and channels: {array.shape[2]} "
+            f"does not fit an image of {size[1]}x{size[0]} pixels and channels: {channels}; try "
+            "one of the same size"
         )
     if not np.isfinite(array).all() or array.min() < 0 or not array.max() > 0:
-        raise InputError("a gain has no negative or infinite numbers, and some above 0")
+        raise InputError("a gain's numbers are finite, none is below 0, and some are above 0")
     return to_tensor(array, like.device)

@@ -482,13 +482,18 @@ def _missing(pixels: NDArray[np.float32], mask: NDArray[Any] | None) -> NDArray[
     if mask is not None:
         if mask.shape != missing.shape:
             raise InputError(
-                f"the mask is {mask.shape[1::-1]} pixels, and the image {missing.shape[::-1]}: "
+                f"the mask is {_size(mask)} pixels, and the image {_size(missing)}: "
                 "try one of the same size"
             )
         missing = missing | np.asarray(mask, bool)
     if missing.all():
-        raise InputError("every pixel of the image lacks a channel: there is nothing to start from")
+        turned = "" if mask is None else "; is it a mask for --invert-mask?"
+        raise InputError(f"every pixel is missing: there is nothing to start from{turned}")
     return missing if missing.any() else None
+
+
+def _size(array: NDArray[Any]) -> str:
+    return f"{array.shape[1]}x{array.shape[0]}" if array.ndim > 1 else str(array.shape)
 
 
 def _filled(pixels: NDArray[np.float32], missing: NDArray[np.bool_]) -> NDArray[np.float32]:

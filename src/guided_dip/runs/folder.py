@@ -28,6 +28,7 @@ from guided_dip.runs.layout import (
     DRAFT,
     ESTIMATE,
     FIGURES,
+    FRESH,
     INPUT,
     METRICS,
     PICTURES,
@@ -80,7 +81,7 @@ def _check_place(folder: Path, *, overwrite: bool) -> None:
 
 
 def _check_content(folder: Path, *, overwrite: bool) -> None:
-    names = {path.name for path in folder.iterdir()}
+    names = {path.name for path in folder.iterdir()} - {FRESH}  # left by a run that was killed
     if not names:
         return
     if not ({CONFIG, METRICS} <= names or DRAFT in names):
@@ -178,16 +179,20 @@ def _cannot_be_written(folder: Path) -> Iterator[None]:
 
 def _make_draft(folder: Path, begun: Begun | None, known: Known | None) -> None:
     """Make an empty draft; what the run begins with is in it from its first moment."""
-    draft, fresh = folder / DRAFT, folder / f"{DRAFT}.new"
+    draft, fresh = folder / DRAFT, folder / FRESH
     for path in (draft, fresh):
         shutil.rmtree(path, ignore_errors=True)
-    fresh.mkdir()
-    if begun is not None:
-        (fresh / BEGUN).write_text(begun.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    (fresh / PICTURES).mkdir()
-    if known is not None:
-        keep_known(known, fresh / PICTURES)
-    fresh.replace(draft)
+    try:
+        fresh.mkdir()
+        if begun is not None:
+            (fresh / BEGUN).write_text(begun.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        (fresh / PICTURES).mkdir()
+        if known is not None:
+            keep_known(known, fresh / PICTURES)
+        fresh.replace(draft)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
 
 
 @contextmanager

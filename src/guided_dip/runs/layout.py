@@ -10,6 +10,7 @@ ESTIMATE = "estimate"  # of an interrupted run, with the picture's own suffix
 
 # A run that is not finished
 DRAFT = ".partial"
+FRESH = ".partial.new"  # before all that a draft begins with is in it
 BEGUN = "begun.json"
 CHECKPOINT = "checkpoint.pt"
 PREVIEW = "preview.png"
