@@ -40,6 +40,7 @@ from guided_dip.runs import load_run
 WIDTHS = "backbone_options={widths: [4, 4, 8, 8, 8, 8]}"
 TINY = ["--steps", "12", "--set", "count=3", "--set", "resize=32", "--set", WIDTHS]
 TINY += ["--device", "cpu", "--workers", "1", "--quiet"]
+INTERRUPTED = "guided-dip: interrupted; the same command goes on\n"
 NAME = "a<b>&'pic[1]_`x`|.png"  # all that HTML and Markdown take for markup
 FIGURES = {
     "algorithms.png",
@@ -497,7 +498,7 @@ def test_a_study_that_was_stopped_ends_with_the_same_page(tmp_path, how, code):
     os.kill(process.pid, how)
     error = process.communicate(timeout=30)[1].decode()
     assert process.returncode == code
-    assert error == ("guided-dip: interrupted\n" if how == signal.SIGINT else "")
+    assert error == (INTERRUPTED if how == signal.SIGINT else "")
     assert not list((tmp_path / "stopped").glob("report.*"))
     here = ["--workers", "1"]
     for name in ("stopped", "whole"):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from guided_dip.batch import call, carry_out, coordinator, place, work
+from guided_dip.batch import call, carry_out, place, progress, work
 
 
 class Here:
@@ -27,12 +27,12 @@ class Here:
     def close(self) -> None: ...  # end all processes, whatever they are at
 
 
-def restore_folder(source: Path, outdir: Path, orders: work.Orders) -> coordinator.Ending:
+def restore_folder(source: Path, outdir: Path, orders: work.Orders) -> progress.Ending:
     """Restore a folder's pictures: the same manifest, report and commands as of any batch."""
     sources = call.Sources([source])
     where = place.Place(call.make_outdir(outdir))
-    with call.opened(where, call.root_of(sources)) as manifest, coordinator.requests() as asked:
+    with call.opened(where, call.root_of(sources)) as manifest, progress.requests() as asked:
         settings = call.keep_orders(manifest, orders)
         call.enrol(manifest, where, sources, settings)
-        there = (manifest, settings, Here(orders), where, coordinator.Rules(), asked)
+        there = (manifest, settings, Here(orders), where, progress.Rules(), asked)
         return call.carry_out_batch(*there, lambda _: None)
