@@ -1,6 +1,7 @@
 """Wide holes: what goes on across them is found in the picture made smaller."""
 
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -155,6 +156,26 @@ def test_its_time_counts_where_time_is_short(little, monkeypatch):
     monkeypatch.setattr(one.coarse.fit.__class__, "_draw_times", lambda *_: (0.0, 0.0))
     assert one.pace() == (1.0, 4.0)
     assert "_structure" not in vars(one)
+
+
+@pytest.mark.parametrize("beforehand", [False, True])
+def test_looking_across_counts_as_a_run_s_time(little, monkeypatch, beforehand):
+    image, missing = stripes(), hole()
+    one = prepare(image, make_config({"task": "inpaint", **TINY}), Known(missing))
+    look, taken = structure.Coarse.look, []
+
+    def timed(self, on_step=None):
+        began = time.perf_counter()
+        seen = look(self, on_step)
+        taken.append(time.perf_counter() - began)
+        return seen
+
+    monkeypatch.setattr(structure.Coarse, "look", timed)
+    if beforehand:
+        one.look_across()
+    result = one.run()
+    assert len(taken) == 1
+    assert result.seconds >= taken[0] + result.records[-1].seconds
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

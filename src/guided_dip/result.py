@@ -86,7 +86,7 @@ class Result:
         (step, estimate) pairs along the run, estimates as float32 in [0, 1] units; of the middle
         512 x 512 pixels only, where final outputs are computed in tiles.
     seconds
-        Time of the fit and the final estimate.
+        Time of the fit and the final estimate, and of looking across wide holes before it.
     peak_memory
         Most memory in use so far, in MiB: of the process, or of the GPU; None where it is not
         counted.

@@ -93,6 +93,7 @@ class Restoration:
     first: NDArray[np.float32] | None = None
     given: NDArray[Any] | None = None
     plan: Plan = field(init=False)
+    _look_seconds: float = field(init=False, default=0.0)  # that looking across wide holes took
 
     def __post_init__(self) -> None:
         c = self.config
@@ -522,12 +523,20 @@ class Restoration:
         on_step
             Called with the record of each step of that.
         """
-        self._structure = None if self.coarse is None else self.coarse.look(on_step)
+        self._structure = self._seen_across(on_step)
 
     @cached_property
     def _structure(self) -> Tensor | None:
         """What goes on across wide holes, in the fit's values; None without any."""
-        return None if self.coarse is None else self.coarse.look()
+        return self._seen_across()
+
+    def _seen_across(self, on_step: Callable[[Record], None] | None = None) -> Tensor | None:
+        if self.coarse is None:
+            return None
+        began = time.perf_counter()
+        seen = self.coarse.look(on_step)
+        self._look_seconds = time.perf_counter() - began
+        return seen
 
     def _fit(self, plan: Plan | None = None, *, structure: bool = True) -> Fit:
         c = self.config
@@ -724,7 +733,7 @@ class Restoration:
             noise=self.noise,
             records=() if course is None else tuple(course.records),
             snapshots=() if course is None else tuple(course.snapshots),
-            seconds=0.0 if course is None else course.seconds,
+            seconds=0.0 if course is None else self._look_seconds + course.seconds,
             stopped_at=stopped_at,
             rollbacks=rollbacks,
             spread=None if spread is None else spread.reshape(self.shape),
