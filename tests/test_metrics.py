@@ -140,8 +140,19 @@ def test_no_pixels(measure):
     ("shape", "axis"), [((8, 8, 3), None), ((8, 8), -1), ((8, 8, 3), 3), ((8, 8, 3), -4)]
 )
 def test_channel_axis_must_fit(shape, axis):
-    with pytest.raises(InputError, match="channel_axis"):
+    with pytest.raises(InputError) as raised:
         ssim(np.zeros(shape), np.zeros(shape), data_range=1.0, channel_axis=axis)
+    assert str(raised.value) == (
+        f"images of {shape} do not fit channel_axis={axis}: try None for gray (H, W) and -1 for "
+        "(H, W, C)"
+    )
+
+
+def test_what_is_no_array_of_floats_is_measured_as_one():
+    assert psnr([[0, 0], [0, 2]], [[0, 0], [0, 0]], data_range=2) == pytest.approx(6.0206)
+    low, high = np.zeros((8, 8), np.uint8), np.full((8, 8), 200, np.uint8)
+    assert psnr(low, high, data_range=255) == psnr(high, low, data_range=255)
+    assert psnr(low, high, data_range=255) == pytest.approx(20 * math.log10(255 / 200))
 
 
 def test_inputs_are_not_modified():

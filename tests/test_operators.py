@@ -140,6 +140,31 @@ def test_kernels_sum_to_one_and_are_centred(sigma, length, angle):
         assert centre == pytest.approx([(side - 1) / 2 for side in kernel.shape], abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("make", "largest", "name", "shape"),
+    [
+        (gaussian_kernel, 31.75, "sigma of a Gaussian kernel", (255, 255)),
+        (lambda length: motion_kernel(length, 0), 253, "length of a motion", (253, 253)),
+    ],
+)
+def test_the_largest_kernels(make, largest, name, shape):
+    assert Blur(make(largest)).kernel.shape == shape
+    for wrong in (0, -1.0, largest + 0.01, math.inf):
+        with pytest.raises(InputError) as raised:
+            make(wrong)
+        assert str(raised.value) == (
+            f"the {name} lies above 0 and at most at {largest:g}, not {wrong!r}"
+        )
+
+
+def test_short_motions():
+    assert motion_kernel(1, 30).tolist() == [[1.0]]
+    assert motion_kernel(0.5, 30).tolist() == [[1.0]]
+    short = motion_kernel(1.5, 0)
+    assert short.shape == (3, 3)
+    assert short[1] == pytest.approx([0.066, 0.868, 0.066], abs=0.01)
+
+
 @given(st.floats(3, 60), st.floats(-180, 180))
 def test_a_motion_goes_its_length_in_its_direction(length, angle):
     kernel = motion_kernel(length, angle)

@@ -35,7 +35,7 @@ def gaussian_kernel(sigma: float) -> NDArray[np.float64]:
     (K, K), float64
         Sums to 1; K is odd.
     """
-    reach = math.ceil(REACH * _checked(sigma, "sigma of a Gaussian kernel", LARGEST / 2 / REACH))
+    reach = math.ceil(REACH * _checked(sigma, "sigma of a Gaussian kernel", LARGEST // 2 / REACH))
     line = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     kernel = np.outer(line, line)
     return np.asarray(kernel / kernel.sum())
