@@ -32,14 +32,14 @@ $(VENV)/.napari: $(VENV)/.installed
 test-napari: $(VENV)/.napari
 	QT_QPA_PLATFORM=xcb xvfb-run -a $(BIN)/python -m pytest $(NAPARI) tests/viewer
 
-# Fails under 90% of branches. Counting takes time and memory, so what measures those is left out.
-# An interrupted run leaves nothing to report.
+# Fails under 90% of lines and branches. Counting takes time and memory, so what measures those is
+# left out, and what fails for want of time is not asked about here: that is what `make test` does.
 MEASURED := --deselect tests/test_cli.py::test_help_is_quick \
 	--deselect tests/test_sizing.py::test_a_megapixel_stays_within_its_bound \
 	--deselect tests/test_restore.py::test_the_foretold_time_knows_squares_from_the_whole
 coverage: $(VENV)/.napari
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m pytest -n auto $(MEASURED) --cov --cov-report= --cov-fail-under=0
+	-$(BIN)/python -m pytest -n auto $(MEASURED) --cov --cov-report= --cov-fail-under=0
 	QT_QPA_PLATFORM=xcb xvfb-run -a $(BIN)/python -m pytest $(NAPARI) tests/viewer \
 		--cov --cov-append --cov-report= --cov-fail-under=0
 	$(BIN)/python -m coverage report

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,9 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from guided_dip.batch.entries import Counts
 from guided_dip.batch.place import FOLDER, Place
+from guided_dip.batch.progress import Progress
 from guided_dip.batch.reading import Reading
 from guided_dip.cli import run
+from guided_dip.cli.many import batch_progress, counted_progress
 from guided_dip.images import Picture, read, write, write_stack
 
 NETWORK = "backbone_options={width: 4}"
@@ -493,3 +497,33 @@ def test_help_is_of_the_command_that_is_meant(capsys):
         assert "--watch" in capsys.readouterr().out or arguments == []
     assert batch("status", "--help") == 0
     assert "OUTDIR" in capsys.readouterr().out
+
+
+def test_a_terminal_gets_a_bar(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def seen():
+        out, err = capsys.readouterr()
+        assert out == ""
+        return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", err)
+
+    def shown(**state):
+        with batch_progress(quiet=False) as update:
+            update(Progress(Counts(queued=2, running=1, done=4, failed=1), **state))
+        return seen()
+
+    usual = shown(per_hour=7.25, seconds_left=90.0)
+    assert "4 done, 1 failed, 3 left" in usual
+    assert "7.2 an hour, 1 min 30 s left" in usual
+    assert "no pace yet" in shown()
+    assert "waiting for more pictures" in shown(watching=True)
+    assert "stopping: a step and a checkpoint each" in shown(stopping=True)
+    draining = shown(per_hour=30.0, seconds_left=9.0, draining=True)
+    assert "finishing 1 picture, no more are begun; Ctrl-C again stops them" in draining
+    assert "9 s left of those that have begun" in draining
+
+    with counted_progress("pictures drawn", quiet=False) as count:
+        count(3, 8)
+    assert "pictures drawn: 3/8" in seen()

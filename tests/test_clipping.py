@@ -1,6 +1,7 @@
 """Clipped noise: what is filled in, where it is found, and how strong it was."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -128,3 +129,33 @@ def test_clipping_never_makes_an_estimate_fail(sigma, seed):
     noise = estimate_noise(clipped(scene(32), sigma, seed), channel_axis=-1)
     assert isinstance(noise, NoiseModel)
     assert 0 < noise.even_sigma <= 1
+
+
+def test_a_large_image_is_filled_in_bands_that_meet_without_a_seam(monkeypatch):
+    """Each band sees so many rows around it that its means are those of the whole."""
+    image = scene(96)
+    cut = clipped(image, SIGMA)
+    clipping = Clipping(0.0, 1.0, SIGMA)
+    monkeypatch.setattr("guided_dip.clipping.ENOUGH", 0)
+    monkeypatch.setattr("guided_dip.clipping.BAND", 32)
+    filled = clipping.filled(cut, 0)
+    assert filled.dtype == np.float32
+    assert np.array_equal(filled, clipping.filled(cut, 0))
+    whole = (cut > 0) & (cut < 1)
+    assert np.array_equal(filled[whole], cut[whole].astype(np.float32))
+    assert (filled[cut == 0] < 0).all()
+    assert (filled[cut == 1] > 1).all()
+    noise = (filled - image)[image < 0.5 * SIGMA] / SIGMA
+    assert abs(noise.mean()) < 0.1
+    assert noise.std() == pytest.approx(1, abs=0.1)
+    # Bands draw for themselves: one and the same draws give what the whole image gives.
+    monkeypatch.setattr(
+        "guided_dip.clipping.np.random.default_rng", lambda _: SimpleNamespace(uniform=halves)
+    )
+    parted = clipping.filled(cut, 0)
+    monkeypatch.setattr("guided_dip.clipping.ENOUGH", 10**9)
+    np.testing.assert_allclose(parted, clipping.filled(cut, 0), atol=1e-6)
+
+
+def halves(_low, _high, shape):
+    return np.full(shape, 0.5)
