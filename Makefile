@@ -45,7 +45,8 @@ coverage: $(VENV)/.napari
 	$(BIN)/python -m coverage report
 
 # Some 2300 changes to what the method rests on, each seen by the tests of it: half an hour. Goes on
-# where it was interrupted (anew, where files were moved: remove mutants/); `mutmut results` and `mutmut show NAME` tell of those that none caught.
+# where it was interrupted; where files were moved, remove mutants/ first. `mutmut results` and
+# `mutmut show NAME` tell of those that none caught.
 $(VENV)/.mutants: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[mutants]'
 	@touch $@
