@@ -148,10 +148,9 @@ def _folder(output: Path | None) -> Path:
 
 def _ablation(file: Path | None, assignments: Sequence[str]) -> Ablation:
     from guided_dip.experiments.ablation.design import load_ablation
-
-    ablation = load_ablation(file)
     from guided_dip.jobs.asked import assigned
 
+    ablation = load_ablation(file)
     return ablation.with_settings(assigned(assignments, "--set")) if assignments else ablation
 
 

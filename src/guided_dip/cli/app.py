@@ -135,9 +135,8 @@ def _usage(error: Any, arguments: Sequence[str]) -> str:
     """Say what is wrong with the arguments, with the nearest option named."""
     message = error.format_message()
     context = error.ctx
-    found: list[Any] = getattr(
-        error.__cause__, "errors", list
-    )()  # of pydantic, which the parser asks
+    # Of pydantic, which the parser asks.
+    found: list[Any] = getattr(error.__cause__, "errors", list)()
     if found and getattr(error, "param", None) is not None:
         option = error.param.opts[0]
         message = f"{option} cannot be {quoted(found[0]['input'])}: {instead(found[0])}"
