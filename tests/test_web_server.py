@@ -175,6 +175,29 @@ class TestOptions:
         assert not here.owners
         assert not here.allows_host("10.1.2.3:7860")
 
+    def test_no_host_is_no_name(self, tmp_path):
+        access = serve.access_of(serve.Options(tmp_path, host=""))
+        assert access.allows_host("127.0.0.1:7860")
+        assert not access.allows_host("")
+        assert not access.allows_host("a name")
+
+    @pytest.mark.parametrize(
+        ("given", "asked"),
+        [("Dip.example:8080", "dip.example"), ("fe80::1", "[fe80::1]:80"), ("[::2]", "[::2]")],
+    )
+    def test_further_names_may_have_a_port(self, tmp_path, given, asked):
+        access = serve.access_of(serve.Options(tmp_path, names=(given,)))
+        assert access.allows_host(asked)
+        assert not access.allows_host("evil.example")
+
+    @pytest.mark.parametrize("given", ["", "bad host", "https://dip.example/", "*", ".", "a:b:c"])
+    def test_what_is_no_name(self, capsys, tmp_path, given):
+        data = tmp_path / "d"
+        code = command(["web", "--allow-host", given, "--port", "0", "--data", str(data)])
+        assert code == 2
+        assert f"--allow-host {given!r}: no name of a machine; try " in capsys.readouterr().err
+        assert not data.exists()
+
     def test_addresses(self):
         with serve.bound("0.0.0.0", 0) as listening:
             assert serve.address_of(listening).startswith("http://127.0.0.1:")

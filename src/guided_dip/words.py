@@ -81,3 +81,23 @@ def one_line(text: object) -> str:
     """
     first, *rest = str(text).encode(errors="backslashreplace").decode().splitlines() or [""]
     return " ".join([first, *(line.lstrip() for line in rest if line.strip())])
+
+
+def of_file(name: str, reason: str) -> str:
+    """Say what is wrong with a file, its name once.
+
+    Parameters
+    ----------
+    name
+        What the file is called where there are many.
+    reason
+        What is wrong, which may begin with the file's path.
+
+    Examples
+    --------
+    >>> of_file("b/a.png", "the file is empty"), of_file("b/a.png", "in/b/a.png: the file is empty")
+    ('b/a.png: the file is empty', 'in/b/a.png: the file is empty')
+    """
+    folder, found, _ = reason.partition(f"{name}: ")
+    named = found and (not folder or folder.endswith(("/", "\\")))
+    return reason if named else f"{name}: {reason}"

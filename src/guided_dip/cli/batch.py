@@ -25,6 +25,7 @@ from guided_dip.cli.many import counted_progress, per_hour, told
 from guided_dip.cli.settings import make_settings
 from guided_dip.jobs.asked import of_the_task
 from guided_dip.jobs.beside import kernel_of
+from guided_dip.words import of_file
 
 if TYPE_CHECKING:
     from guided_dip.batch.reading import Reading
@@ -234,7 +235,7 @@ def status(outdir: Outdir, as_json: options.AsJson = False) -> None:
     lately = "" if pace is None else f"; lately {per_hour(pace)}"
     lines = [f"{place.outdir}: {told(counts)}{lately}"]
     lines += [f"  begun: {entry.name}" for entry in running]
-    lines += [f"  failed: {entry.name}: {entry.reason}" for entry in failed]
+    lines += [f"  failed: {of_file(entry.name, entry.reason)}" for entry in failed]
     more = counts.failed - len(failed)
     lines += [f"  and {more} more; batch report has them all"] * (more > 0)
     give("\n".join(lines))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from guided_dip.cli.console import give, tell
 from guided_dip.cli.many import batch_progress, told
+from guided_dip.words import of_file
 
 if TYPE_CHECKING:
     from guided_dip.batch.executors import Crew
@@ -162,7 +163,7 @@ def conclude(
             f"interrupted; {counts.left} pictures are left: the same command goes on", ending.signal
         )
     if counts.failed:
-        first = f"{failures[0].name}: {failures[0].reason}"
+        first = of_file(failures[0].name, failures[0].reason)
         more = f" and {counts.failed - 1} more" * (counts.failed > 1)
         raise RunError(
             f"{counts.failed} of {counts.total} pictures failed: {first}{more}; "

@@ -18,9 +18,17 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from guided_dip.errors import InputError
+from guided_dip.errors import InputError, quoted
 from guided_dip.jobs.stop import heard_by
-from guided_dip.web.access.guard import LEAST_TOKEN, LOOPBACK, Access, digest, owner_of
+from guided_dip.web.access.guard import (
+    LEAST_TOKEN,
+    LOOPBACK,
+    Access,
+    digest,
+    host_in,
+    is_address,
+    owner_of,
+)
 from guided_dip.web.http.app import Page, make_app
 from guided_dip.web.jobs import Jobs
 from guided_dip.web.limits import Limits
@@ -34,6 +42,7 @@ HEAD_BYTES = 16 * 2**10
 IDLE = 20.0  # seconds that a connection is kept between two requests
 LEAVING = 5  # seconds for answers that are being sent when the server is asked to end
 _TOKEN = re.compile(r"[\x21-\x7e]+")
+_NAME = re.compile(r"[0-9a-z_.-]+")
 
 
 @dataclass(frozen=True)
@@ -168,7 +177,8 @@ def access_of(options: Options) -> Access:
     Raises
     ------
     InputError
-        If it would listen elsewhere than on loopback with no token, or a token is too short.
+        If it would listen elsewhere than on loopback with no token, a token is too short, or a
+        name is none.
     """
     for token in options.tokens:
         if len(token) < LEAST_TOKEN or not _TOKEN.fullmatch(token):
@@ -182,7 +192,7 @@ def access_of(options: Options) -> Access:
         raise InputError(
             f"--host {options.host} is open to other machines, and needs --token or --token-file"
         )
-    names = {options.host.lower(), str(address), *map(str.lower, options.names)}
+    names = {options.host.lower(), str(address), *map(_name_of, options.names)}
     return Access(
         owners=frozenset(map(digest, options.tokens)),
         hosts=LOOPBACK | names,
@@ -221,6 +231,14 @@ def address_of(listening: socket.socket) -> str:
     if ipaddress.ip_address(host.partition("%")[0]).is_unspecified:
         host = "127.0.0.1" if listening.family == socket.AF_INET else "::1"
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+def _name_of(given: str) -> str:
+    """Return a name by which the server may be asked for, its port left off."""
+    name = host_in(given) or host_in(f"[{given}]")
+    if not (_NAME.fullmatch(name) or is_address(name)):
+        raise InputError(f"--allow-host {quoted(given)}: no name of a machine; try dip.example.org")
+    return name
 
 
 def _resolved(host: str, port: int) -> tuple[socket.AddressFamily, Any]:

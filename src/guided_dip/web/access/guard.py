@@ -72,6 +72,33 @@ def digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
+def host_in(header: str) -> str:
+    """Return the name in a Host header, in lower case, its port left off; empty if there is none.
+
+    Parameters
+    ----------
+    header
+        Such as `Dip.example:8080` or `[::1]`.
+    """
+    match = _HOST.fullmatch(header)
+    return "" if match is None else (match[1] or match[2]).lower().rstrip(".")
+
+
+def is_address(name: str) -> bool:
+    """Tell whether the name of a host is an IP address.
+
+    Parameters
+    ----------
+    name
+        Without brackets and port.
+    """
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
 def owner_of(connection: HTTPConnection) -> str:
     """Return whose a request is; an empty string where there are no tokens.
 
@@ -116,11 +143,9 @@ class Access:
 
     def allows_host(self, header: str) -> bool:
         """Tell whether a Host header names this server."""
-        match = _HOST.fullmatch(header)
-        if match is None:
-            return False
-        name = (match[1] or match[2]).lower().rstrip(".")
-        return name in self.hosts or (self.any_address and _is_address(name))
+        name = host_in(header)
+        known = name in self.hosts or (self.any_address and is_address(name))
+        return bool(name) and known
 
 
 class Headers:
@@ -253,11 +278,3 @@ def _careful(path: str, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes,
     return kept + [
         (name.encode(), value.encode()) for name, value in wanted.items() if name not in names
     ]
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
