@@ -107,6 +107,13 @@ def test_unknown_preset():
         make_config(preset="raport")
 
 
+def test_what_is_near_to_nothing_is_answered_with_all_there_is():
+    with pytest.raises(InputError) as caught:
+        make_config(preset="photo")
+    assert "did you mean" not in str(caught.value)
+    assert "report, author" in str(caught.value)
+
+
 junk = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8),
     st.lists(st.integers(), max_size=2), st.dictionaries(st.text(max_size=3), st.integers()),

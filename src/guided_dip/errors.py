@@ -116,7 +116,8 @@ def choices(given: str, allowed: Iterable[str]) -> str:
     """
     names = list(allowed)
     listed = f"one of: {', '.join(names)}"
-    nearest = difflib.get_close_matches(given.lower(), names, n=1, cutoff=0.5)
+    begun = [name for name in names if given and name.startswith(given.lower())]
+    nearest = begun[:1] or difflib.get_close_matches(given.lower(), names, n=1)
     if nearest and len(names) > LISTED:
         return f"did you mean '{nearest[0]}'?"
     return f"did you mean '{nearest[0]}'? ({listed})" if nearest else listed
