@@ -26,14 +26,17 @@ from guided_dip.experiments.ablation.design import (
     make_ablation,
     select,
 )
+from guided_dip.experiments.ablation.figures import Effect, bases_figure, factor_figure
 from guided_dip.experiments.ablation.line import NUMBERS, Line
-from guided_dip.experiments.ablation.page import effects_of
+from guided_dip.experiments.ablation.page import effects_of, make_document
 from guided_dip.experiments.ablation.questions import answers
 from guided_dip.experiments.ablation.statistics import band_of, difference, estimate, mean_of
+from guided_dip.experiments.document import Table
 from guided_dip.experiments.pictures import SHIPPED as PICTURES
 from guided_dip.experiments.pictures import largest_square, shipped_picture
 from guided_dip.experiments.rows import SAW_CLEAN, SAW_NOISY
 from guided_dip.experiments.runner import digest_of
+from guided_dip.experiments.tables import NONE
 from guided_dip.runs import load_run
 from guided_dip.supervision import clean_guides
 
@@ -387,6 +390,80 @@ def test_effects_are_of_levels_that_were_run():
     (effect,) = effects_of("count", tiny(), lines)["clean"]
     assert (effect.level, effect.change.mean, effect.change.half) == ("1", 2.0, None)
     assert effects_of("steps", tiny(), lines) == {}
+
+
+# Figures and tables
+
+
+def flat(lines, height=20.0):
+    return {each.run: np.full(table.POINTS, height, np.float32) for each in lines}
+
+
+def changed(by, level, **numbers):
+    lines = tuple(
+        line(p, psnr=20 + by + k / 10, level=level, **numbers) for k, p in enumerate("ab")
+    )
+    change = difference(lines, [line(p, psnr=20.0) for p in "ab"])
+    return Effect(level, lines, change, mean_of(lines, "trend_drop"), mean_of(lines, "noise_kept"))
+
+
+def drawn(effects):
+    """The axes of a figure: changes, losses, noise kept, curves."""
+    effects = {"clean": tuple(effects)}
+    curves = flat([each for effect in effects["clean"] for each in effect.lines])
+    return factor_figure("?", effects, curves).axes
+
+
+def test_a_change_that_would_hide_the_others_is_pointed_at():
+    axes = drawn(changed(by, str(by)) for by in (1, 2, -60, 3))[0]
+    assert [text.get_text().strip() for text in axes.texts] == ["\N{MINUS SIGN}60.0"]
+    low, high = axes.get_ylim()
+    assert -10 < low < high < 10
+    assert not drawn(changed(by, str(by)) for by in (1, 2, -3))[0].texts
+
+
+def test_a_loss_that_would_hide_the_others_is_pointed_at():
+    losses = (0.1, 0.2, 30.0, 0.0)
+    axes = drawn(changed(k, str(k), trend_drop=loss) for k, loss in enumerate(losses))[1]
+    assert [text.get_text().strip() for text in axes.texts] == ["+30.0"]
+    assert axes.get_ylim()[0] == 0.0
+    assert axes.get_ylim()[1] < 10
+
+
+@pytest.mark.parametrize(("levels", "joined"), [(("1", "2.5", "10"), True), (("a", "b"), False)])
+def test_only_numbers_are_joined_by_lines(levels, joined):
+    _, _, kept, curves = drawn(changed(k, level) for k, level in enumerate(levels))
+    assert all((each.get_linestyle() == "-") == joined for each in kept.lines)
+    assert len({each.get_color() for each in curves.lines}) == len(levels)
+
+
+@pytest.mark.parametrize(("psnr", "marked"), [(20.0, 0), (20.04, 0), (27.0, 1)])
+def test_a_restoration_that_is_another_picture_is_marked(psnr, marked):
+    lines = [line(p, psnr=psnr, final_psnr=20.0) for p in "ab"]
+    panels = {SAW_CLEAN: {"skip": {"clean": lines}}}
+    (axes,) = bases_figure("?", panels, flat(lines)).axes
+    diamonds = [each for each in axes.lines if each.get_marker() == "D"]
+    assert [float(each.get_ydata()[0]) for each in diamonds] == [psnr] * marked
+    assert axes.get_ylim()[1] > psnr
+
+
+def test_bases_that_saw_the_same_are_held_against_each_other():
+    bases = TINY["bases"] | {"wide": {"settings": {"backbone": "unet", "backbone_options": {}}}}
+    ablation = tiny(bases=bases)
+    study = runs.AblationStudy(ablation=ablation, pictures={"a": "a.png"}, sha256={})
+    lines = [line(p, psnr=21.5 + 2 * (base == "wide"), base=base) for base in bases for p in "ab"]
+    lines = [each for each in lines if each.base != "noisy"]
+    document = make_document(study, table.Results(tuple(lines), flat(lines)))
+    (pairs,) = [
+        block
+        for block in document.blocks
+        if isinstance(block, Table) and "against each other" in block.caption
+    ]
+    assert list(pairs.heads[1:]) == ["clean", "wide"]
+    assert [each[0] for each in pairs.lines] == ["clean", "wide"]
+    assert pairs.lines[0][1] == pairs.lines[1][2] == NONE
+    assert pairs.lines[0][2].startswith("\N{MINUS SIGN}2.00 ± 0.00")
+    assert pairs.lines[1][1].startswith("+2.00 ± 0.00")
 
 
 # Runs, tables and pages

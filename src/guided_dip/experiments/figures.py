@@ -150,5 +150,7 @@ def encode(figure: Figure, *, photographic: bool, colours: int = COLOURS) -> byt
     if photographic:
         image.save(data, "JPEG", quality=QUALITY, optimize=True)
     else:
-        image.quantize(colours, dither=Image.Dither.NONE).save(data, "PNG", optimize=True)
+        image.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+            data, "PNG", optimize=True
+        )
     return data.getvalue()

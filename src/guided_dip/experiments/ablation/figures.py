@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import cycle, islice
 
 import matplotlib
 import numpy as np
@@ -12,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from guided_dip.experiments.ablation.line import Line
-from guided_dip.experiments.ablation.statistics import Estimate, band_of
+from guided_dip.experiments.ablation.statistics import Estimate, band_of, mean_of
 from guided_dip.experiments.ablation.table import POINTS, Curve
 from guided_dip.plots.charts import FAINT
 
@@ -22,8 +23,13 @@ EFFECTS_HEIGHT, CURVES_HEIGHT = 3.4, 2.9
 BESIDE = 4  # the most levels whose names lie among their curves
 SMALL = 7.5
 SPREAD = 0.5  # of the room between two levels
-LETTERS = 90  # that fit under the wider axes
+LETTERS = 66  # that fit under the wider axes
 EDGE = 0.02  # of a run's end
+FAR = 4.0  # times the usual, or the least of note: what is beyond is pointed at
+LEAST = 0.1  # dB
+OTHER = 0.05  # dB by which a restoration is another picture than the last step's output
+STYLES = ("-", "--", "-.", ":")
+MINUS = "\N{MINUS SIGN}"
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,8 @@ class Effect:
         Its runs.
     change
         Of the PSNR, against the base; None for the base itself.
+    dropped
+        What the trend of the PSNR has lost at the run's end, in dB.
     kept
         Part of the noise that is in the restoration.
     """
@@ -45,14 +53,16 @@ class Effect:
     level: str
     lines: tuple[Line, ...]
     change: Estimate | None
+    dropped: Estimate | None = None
     kept: Estimate | None = None
 
 
 Effects = Mapping[str, Sequence[Effect]]  # by base
+Panels = Mapping[str, Mapping[str, Mapping[str, Sequence[Line]]]]
 
 
 def factor_figure(title: str, effects: Effects, curves: Mapping[str, Curve]) -> Figure:
-    """Draw what the levels of a factor change, how much noise is kept, and how the PSNR goes.
+    """Draw what a factor's levels change, lose at the end and keep of the noise; how the PSNR goes.
 
     Parameters
     ----------
@@ -71,12 +81,13 @@ def factor_figure(title: str, effects: Effects, curves: Mapping[str, Curve]) -> 
     figure.suptitle(title, x=0.01, ha="left", fontsize=10, weight="bold", parse_math=False)
     heights = [EFFECTS_HEIGHT, CURVES_HEIGHT * rows]
     halves = figure.add_gridspec(2, 1, height_ratios=heights)
-    top = halves[0].subgridspec(1, 2, width_ratios=[2, 1])
+    top = halves[0].subgridspec(1, 3, width_ratios=[2, 1, 1])
     _draw_effects(figure.add_subplot(top[0]), effects)
-    _draw_kept(figure.add_subplot(top[1]), effects)
+    _draw_dropped(figure.add_subplot(top[1]), effects)
+    _draw_kept(figure.add_subplot(top[2]), effects)
     grid = halves[1].subgridspec(rows, columns)
     named = _levels(effects)
-    colours = dict(zip(named, _shades(len(named)), strict=True))
+    colours = dict(zip(named, _shades(named), strict=True))
     for place, (base, levels) in enumerate(effects.items()):
         axes = figure.add_subplot(grid[place // columns, place % columns])
         axes.set_title(base, loc="left", fontsize=8.5, parse_math=False)
@@ -84,26 +95,27 @@ def factor_figure(title: str, effects: Effects, curves: Mapping[str, Curve]) -> 
     return figure
 
 
-def bases_figure(
-    title: str, panels: Mapping[str, Mapping[str, Sequence[Line]]], curves: Mapping[str, Curve]
-) -> Figure:
-    """Draw how the PSNR goes with each base, those that saw the same in one panel.
+def bases_figure(title: str, panels: Panels, curves: Mapping[str, Curve]) -> Figure:
+    """Draw how the PSNR goes with each base, those of a network that saw the same in one panel.
 
     Parameters
     ----------
     title
         Over the figure.
     panels
-        By what they saw and by base.
+        By what they saw, by their network and by base.
     curves
         By run's name.
     """
-    figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
+    columns = max(map(len, panels.values()))
+    figure = Figure(figsize=(WIDTH, 3.6 * len(panels)), layout="constrained")
     figure.suptitle(title, x=0.01, ha="left", fontsize=10, weight="bold", parse_math=False)
-    for place, (saw, bases) in enumerate(panels.items(), start=1):
-        axes = figure.add_subplot(1, len(panels), place)
-        axes.set_title(saw, loc="left", fontsize=9, parse_math=False)
-        _draw_curves(axes, bases, curves, dict(zip(bases, cycle(COLOURS), strict=False)))
+    grid = figure.add_gridspec(len(panels), columns)
+    for row, (saw, networks) in enumerate(panels.items()):
+        for column, (network, bases) in enumerate(networks.items()):
+            axes = figure.add_subplot(grid[row, column])
+            axes.set_title(f"{network}, {saw}", loc="left", fontsize=9, parse_math=False)
+            _draw_curves(axes, bases, curves, dict(zip(bases, cycle(COLOURS), strict=False)))
     return figure
 
 
@@ -111,10 +123,11 @@ def _draw_effects(axes: Axes, effects: Effects) -> None:
     """Draw the change of each level with its interval, a dot a picture, bases beside each other."""
     levels, count = _levels(effects), len(effects)
     axes.axhline(0, color=FAINT, linewidth=0.8, zorder=0)
+    far = _far([e.change for each in effects.values() for e in each])
     for place, (base, each) in enumerate(effects.items()):
         colour = COLOURS[place % len(COLOURS)]
         shift = SPREAD * ((place + 0.5) / count - 0.5)
-        known = [(levels.index(e.level) + shift, e.change) for e in each]
+        known = [(levels.index(e.level) + shift, e.change) for e in each if e.change not in far]
         for x, change in known:
             if change is not None:
                 dots = list(change.by_picture.values())
@@ -130,27 +143,81 @@ def _draw_effects(axes: Axes, effects: Effects) -> None:
             capsize=2,
             label=base,
         )
+        for effect in each:
+            if effect.change in far:
+                _point_beyond(axes, levels.index(effect.level) + shift, effect.change.mean, colour)
     _name_levels(axes, levels, LETTERS)
     axes.set_ylabel("change of PSNR (dB)", fontsize=8)
     _finish(axes)
     axes.legend(fontsize=SMALL, frameon=False, loc="best")
 
 
+def _far(found: Sequence[Estimate | None]) -> list[Estimate]:
+    """Return what is so much larger than the others that these could not be seen beside it."""
+    known = [each for each in found if each is not None]
+    usual = float(np.median([abs(each.mean) + (each.half or 0.0) for each in known] or [0.0]))
+    limit = FAR * max(usual, LEAST)
+    return [each for each in known if abs(each.mean) - (each.half or 0.0) > limit]
+
+
+def _point_beyond(axes: Axes, x: float, change: float, colour: str) -> None:
+    """Point at a change that is beyond the axes, and say how large it is."""
+    edge, up = (0.97, "^") if change > 0 else (0.03, "v")
+    where = axes.get_xaxis_transform()
+    axes.plot([x], [edge], up, color=colour, markersize=5, transform=where, clip_on=False)
+    text = f"  {change:+.1f}".replace("-", MINUS)
+    axes.text(x, edge, text, color=colour, fontsize=SMALL, va="center", transform=where)
+
+
+def _draw_dropped(axes: Axes, effects: Effects) -> None:
+    """Draw what each level has lost at its end, with the interval."""
+    levels, count = _levels(effects), len(effects)
+    far = _far([e.dropped for each in effects.values() for e in each])
+    for place, each in enumerate(effects.values()):
+        shift = SPREAD * ((place + 0.5) / count - 0.5)
+        colour = COLOURS[place % len(COLOURS)]
+        known = [(levels.index(e.level) + shift, e.dropped) for e in each if e.dropped is not None]
+        near = [(x, dropped) for x, dropped in known if dropped not in far]
+        axes.errorbar(
+            [x for x, _ in near],
+            [dropped.mean for _, dropped in near],
+            yerr=[dropped.half or 0.0 for _, dropped in near],
+            color=colour,
+            fmt="o",
+            markersize=3,
+            elinewidth=1.0,
+        )
+        for x, dropped in known:
+            if dropped in far:
+                _point_beyond(axes, x, dropped.mean, colour)
+    _name_levels(axes, levels, LETTERS // 3)
+    axes.set_ylim(bottom=0.0)
+    axes.set_ylabel("lost at the end (dB of the trend)", fontsize=8)
+    _finish(axes)
+
+
 def _draw_kept(axes: Axes, effects: Effects) -> None:
     """Draw how much noise is kept with each level."""
     levels = _levels(effects)
+    style = "o-" if _in_order(levels) else "o"
     for place, each in enumerate(effects.values()):
         known = [(levels.index(e.level), 100 * e.kept.mean) for e in each if e.kept is not None]
         colour = COLOURS[place % len(COLOURS)]
-        axes.plot(*zip(*known, strict=True), "o-", color=colour, markersize=3.5, linewidth=0.8)
-    _name_levels(axes, levels, LETTERS // 2)
-    axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+        axes.plot(*zip(*known, strict=True), style, color=colour, markersize=3.5, linewidth=0.8)
+    _name_levels(axes, levels, LETTERS // 3)
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(0.0, low), 1.05 * high)
     axes.set_ylabel("noise kept (%)", fontsize=8)
     _finish(axes)
 
 
 def _levels(effects: Effects) -> list[str]:
     return list(dict.fromkeys(effect.level for each in effects.values() for effect in each))
+
+
+def _in_order(levels: Sequence[str]) -> bool:
+    """Whether levels are numbers, of which one lies between others."""
+    return all(level.replace(".", "", 1).isdigit() for level in levels)
 
 
 def _name_levels(axes: Axes, levels: Sequence[str], letters: int) -> None:
@@ -169,6 +236,7 @@ def _draw_curves(
 ) -> None:
     """Draw mean curves with their intervals: over parts of the run, or steps where they differ."""
     steps = {line.steps for lines in levels.values() for line in lines}
+    styles, highest = cycle(STYLES), -math.inf
     for level, lines in levels.items():
         if not lines:
             continue
@@ -176,12 +244,17 @@ def _draw_curves(
         x = (np.arange(POINTS) + 0.5) / POINTS
         if len(steps) > 1:
             x = x * lines[0].steps
-        axes.plot(x, band.mean, color=colour, linewidth=1.2, label=level)
+        style = next(styles)
+        axes.plot(x, band.mean, color=colour, linewidth=1.2, linestyle=style, label=level)
         if band.half is not None:
             axes.fill_between(
                 x, band.mean - band.half, band.mean + band.half, color=colour, alpha=0.13, lw=0
             )
         axes.plot(x[-1:], band.mean[-1:], "o", color=colour, markersize=3)
+        restored, last = mean_of(lines, "psnr"), mean_of(lines, "final_psnr")
+        if restored is not None and last is not None and abs(restored.mean - last.mean) > OTHER:
+            highest = max(highest, restored.mean)
+            axes.plot(x[-1:], [restored.mean], "D", color=colour, markersize=4.5, fillstyle="none")
     if len(steps) > 1:
         axes.set_xscale("log")
         axes.set_xlabel("step", fontsize=8)
@@ -189,7 +262,7 @@ def _draw_curves(
     else:
         axes.set_xlabel(f"part of the run ({next(iter(steps), 0)} steps)", fontsize=8)
     axes.set_ylabel("PSNR (dB)", fontsize=8)
-    _leave_out_the_start(axes, levels, curves)
+    _leave_out_the_start(axes, levels, curves, highest)
     _finish(axes)
     if len(levels) <= BESIDE:
         axes.legend(fontsize=6.5, frameon=False, loc="lower right")
@@ -199,19 +272,25 @@ def _draw_curves(
 
 
 def _leave_out_the_start(
-    axes: Axes, levels: Mapping[str, Sequence[Line]], curves: Mapping[str, Curve]
+    axes: Axes,
+    levels: Mapping[str, Sequence[Line]],
+    curves: Mapping[str, Curve],
+    highest: float,
 ) -> None:
     """Show what differs: the first tenth of a run rises from nothing."""
     means = [band_of(lines, curves).mean for lines in levels.values() if lines]
     low = min(float(mean[POINTS // 10 :].min()) for mean in means)
-    high = max(float(mean.max()) for mean in means)
+    high = max(highest, *(float(mean.max()) for mean in means))
     room = max(0.08 * (high - low), 0.15)
     axes.set_ylim(low - 3 * room, high + 2 * room)
 
 
-def _shades(count: int) -> list[str]:
-    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.88, max(count, 2)))
-    return [matplotlib.colors.to_hex(shade) for shade in shades[:count]]
+def _shades(levels: Sequence[str]) -> list[str]:
+    """Give levels colours: from dark to light if they are numbers, else unlike ones."""
+    if not _in_order(levels):
+        return list(islice(cycle(COLOURS), len(levels)))
+    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.88, max(len(levels), 2)))
+    return [matplotlib.colors.to_hex(shade) for shade in shades[: len(levels)]]
 
 
 def _finish(axes: Axes) -> None:

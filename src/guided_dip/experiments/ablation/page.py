@@ -9,6 +9,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from guided_dip.config import make_config
 from guided_dip.experiments import figures as shared
 from guided_dip.experiments.ablation import figures
 from guided_dip.experiments.ablation.design import BASE, Ablation
@@ -32,21 +33,26 @@ from guided_dip.experiments.rows import SAW_CLEAN, SAW_NOISY
 from guided_dip.experiments.tables import NONE
 
 NAME = "ablation"  # of the page
-COLOURS = 160  # of a figure: many lines, and bands over each other
+COLOURS = 256  # of a figure: many lines, and bands over each other
 _UP, _DOWN = "\N{BLACK UP-POINTING TRIANGLE}", "\N{BLACK DOWN-POINTING TRIANGLE}"
 _HOW = (
     "A level is compared with its base on the same picture with the same seed. Differences are "
     "averaged over seeds, then over pictures; \N{PLUS-MINUS SIGN} is half of Student's 95% "
     "interval over the pictures' means, which says whether it would hold on other pictures. "
-    f"{_UP} and {_DOWN} mark intervals that leave out 0. PSNR is of the restoration, what a user "
-    "gets. Best, lost and best at compare with the clean picture at every step: an oracle's "
-    "figures. Guides alone: PSNR of the mean of a run's guides, weighted by their precision, "
-    "without any network: what they tell of the clean picture by themselves. Noise kept: the part "
-    "of the observation's noise, or of the last clean guide's, that is in the restoration."
+    f"{_UP} and {_DOWN} mark intervals that leave out 0; of a hundred such intervals some five "
+    "miss what is true, and there are more here. PSNR is of the restoration, what a user gets; "
+    "that of the last step is of one output, where the restoration may be a mean of several. "
+    "Best, lost and best at compare with the clean picture at every step: an oracle's figures. "
+    "Lost at the end, of the trend: how far the PSNR's running mean over a hundredth of the run "
+    "ends below its highest. Guides alone: PSNR of the mean of a run's guides, weighted by their "
+    "precision, without any network: what they tell of the clean picture by themselves. Noise "
+    "kept: the part of the observation's noise, or of the last clean guide's, that is in the "
+    "restoration."
 )
 _BANDS = (
     "Bands: the same interval for the curves, after each picture's own mean over the run is taken "
-    "out. The first tenth of the run is cut off where it starts lower."
+    "out. The first tenth of the run is cut off where it starts lower. Dots: the last step; "
+    "diamonds: the restoration, where it is another picture."
 )
 
 
@@ -117,6 +123,7 @@ def effects_of(
                 None
                 if all(line.settings == "{}" for line in of)
                 else difference(of, as_it_is, "psnr"),
+                mean_of(of, "trend_drop"),
                 mean_of(of, "noise_kept"),
             )
             for level in ablation.varied[factor]
@@ -147,23 +154,53 @@ def _bases(ablation: Ablation, results: Results) -> Iterator[Block]:
     for base, what in ablation.bases.items():
         if what.title and base in run:
             yield Paragraph(f"{what.title}.", f"{base}:")
-    panels: dict[str, dict[str, Sequence[Line]]] = {}
+    panels: dict[str, dict[str, dict[str, Sequence[Line]]]] = {}
     for saw in (SAW_CLEAN, SAW_NOISY):
-        bases = {
-            base: [li for li in results.lines if (li.base, li.factor) == (base, BASE)]
+        known = {
+            base: of
             for base in ablation.bases
+            if (of := _as_it_is(base, results.lines)) and of[0].saw == saw
         }
-        panels[saw] = {base: of for base, of in bases.items() if of and of[0].saw == saw}
-        if panels[saw]:
-            lines = [[base, *_cells(of)] for base, of in panels[saw].items()]
-            yield Table(f"Bases that {saw}.", ["base", *_HEADS], lines)
-    panels = {saw: bases for saw, bases in panels.items() if bases}
+        if not known:
+            continue
+        yield Table(
+            f"Bases that {saw}.",
+            ["base", *_HEADS],
+            [[base, *_cells(of)] for base, of in known.items()],
+        )
+        if len(known) > 1:
+            yield _pairs(saw, known)
+        networks = panels.setdefault(saw, {})
+        for base, of in known.items():
+            networks.setdefault(_network(ablation, base), {})[base] = of
     if panels:
         yield _picture(
             "bases",
             figures.bases_figure("PSNR on the way, each base as it is", panels, results.curves),
             f"How the PSNR goes with each base. {_BANDS}",
         )
+
+
+def _as_it_is(base: str, lines: Sequence[Line]) -> tuple[Line, ...]:
+    return tuple(line for line in lines if (line.base, line.factor) == (base, BASE))
+
+
+def _network(ablation: Ablation, base: str) -> str:
+    """Return the backbone of a base."""
+    own = ablation.bases[base]
+    settings = {**ablation.settings, **own.settings}
+    return make_config(settings, preset=own.preset or ablation.preset).backbone
+
+
+def _pairs(saw: str, bases: Mapping[str, Sequence[Line]]) -> Table:
+    """Return how much each base is above each other, on the same pictures with the same seeds."""
+    others = list(bases.values())
+    lines = [
+        [base, *(NONE if of is other else _change(difference(of, other))[0] for other in others)]
+        for base, of in bases.items()
+    ]
+    heads = ["PSNR of the row above that of", *bases]
+    return Table(f"Bases that {saw}, against each other (dB).", heads, lines)
 
 
 def _factor(
@@ -182,7 +219,8 @@ def _factor(
         factor.replace(" ", "-"),
         figures.factor_figure(title, effects, results.curves),
         f"{factor}: above the change of the PSNR against the base with its interval, a dot a "
-        f"picture, and how much noise is kept; below how the PSNR goes. {_BANDS}",
+        "picture (an arrow, where it would hide the others), what is lost at the end, and how much "
+        f"noise is kept; below how the PSNR goes. {_BANDS}",
     )
 
 
@@ -190,6 +228,7 @@ _HEADS = (
     "runs",
     "PSNR",
     "over seeds",
+    "last step",
     "best (oracle)",
     "lost since",
     "best at (%)",
@@ -206,6 +245,7 @@ def _cells(lines: Sequence[Line]) -> list[str]:
         str(len(lines)),
         _number(psnr),
         NONE if spread is None else f"\N{PLUS-MINUS SIGN}{spread:.2f}",
+        _number(mean_of(lines, "final_psnr")),
         _number(mean_of(lines, "best_psnr")),
         _number(mean_of(lines, "lost")),
         NONE if best_at is None else f"{100 * best_at.mean:.0f}",
