@@ -178,19 +178,33 @@ class TestOptions:
     def test_no_host_is_no_name(self, tmp_path):
         access = serve.access_of(serve.Options(tmp_path, host=""))
         assert access.allows_host("127.0.0.1:7860")
-        assert not access.allows_host("")
-        assert not access.allows_host("a name")
+        for header in ("", ".", "[.]", "..", ":80", "[]", "[127.0.0.1]", "localhost..", "a name"):
+            assert not access.allows_host(header), header
+
+    @pytest.mark.parametrize("host", ["LocalHost", "127.0.0.1", "::1"])
+    def test_a_server_is_asked_for_by_where_it_listens(self, tmp_path, host):
+        access = serve.access_of(serve.Options(tmp_path, host=host))
+        assert "" not in access.hosts
+        assert access.allows_host("localhost:7860")
+        assert access.allows_host("[0:0::1]:7860")
 
     @pytest.mark.parametrize(
         ("given", "asked"),
-        [("Dip.example:8080", "dip.example"), ("fe80::1", "[fe80::1]:80"), ("[::2]", "[::2]")],
+        [
+            ("Dip.example:8080", "dip.example"),
+            ("dip.example.", "Dip.Example.:80"),
+            ("2001:db8:0::1", "[2001:db8::1]:80"),
+            ("[::2]:80", "[::2]"),
+        ],
     )
     def test_further_names_may_have_a_port(self, tmp_path, given, asked):
         access = serve.access_of(serve.Options(tmp_path, names=(given,)))
         assert access.allows_host(asked)
         assert not access.allows_host("evil.example")
 
-    @pytest.mark.parametrize("given", ["", "bad host", "https://dip.example/", "*", ".", "a:b:c"])
+    @pytest.mark.parametrize(
+        "given", ["", "bad host", "https://dip.example/", "*", "a..", "a:b:c", "[dead]"]
+    )
     def test_what_is_no_name(self, capsys, tmp_path, given):
         data = tmp_path / "d"
         code = command(["web", "--allow-host", given, "--port", "0", "--data", str(data)])

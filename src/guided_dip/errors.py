@@ -99,7 +99,7 @@ def quoted(given: object) -> str:
 
 
 def choices(given: str, allowed: Iterable[str]) -> str:
-    """List the allowed values of an option, the nearest to what was given first named.
+    """List the allowed values of an option, and name one that is near to what was given.
 
     Parameters
     ----------
@@ -111,13 +111,13 @@ def choices(given: str, allowed: Iterable[str]) -> str:
     Returns
     -------
     str
-        For instance ``did you mean 'cosine'? (one of: cosine, linear)``. A long list is left out
-        where a near value is named.
+        For instance ``did you mean 'cosine'? (one of: cosine, linear)``. Near is what begins like
+        it, or is spelled much like it. A long list is left out where a near value is named.
     """
     names = list(allowed)
     listed = f"one of: {', '.join(names)}"
-    begun = [name for name in names if given and name.startswith(given.lower())]
-    nearest = begun[:1] or difflib.get_close_matches(given.lower(), names, n=1)
+    begun = [name for name in names if len(given) > 1 and name.startswith(given.lower())]
+    nearest = sorted(begun, key=len)[:1] or difflib.get_close_matches(given.lower(), names, n=1)
     if nearest and len(names) > LISTED:
         return f"did you mean '{nearest[0]}'?"
     return f"did you mean '{nearest[0]}'? ({listed})" if nearest else listed

@@ -98,6 +98,6 @@ def of_file(name: str, reason: str) -> str:
     >>> of_file("b/a.png", "the file is empty"), of_file("b/a.png", "in/b/a.png: the file is empty")
     ('b/a.png: the file is empty', 'in/b/a.png: the file is empty')
     """
-    folder, found, _ = reason.partition(f"{name}: ")
-    named = found and (not folder or folder.endswith(("/", "\\")))
+    folder, found, _ = reason.replace("\\", "/").partition(f"{name}: ")
+    named = found and (not folder or folder.endswith("/"))
     return reason if named else f"{name}: {reason}"

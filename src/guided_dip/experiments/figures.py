@@ -150,6 +150,7 @@ def encode(figure: Figure, *, photographic: bool, colours: int = COLOURS) -> byt
     if photographic:
         image.save(data, "JPEG", quality=QUALITY, optimize=True)
     else:
+        # Lines of few pixels keep their colours, which the median cut gives to large areas.
         image.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
             data, "PNG", optimize=True
         )

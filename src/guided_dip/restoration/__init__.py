@@ -1,9 +1,10 @@
 """From an array and a config to a restored array.
 
 `prepare` fills in what follows from the image and the machine (noise level, steps, device) and
-returns a `Restoration`; running that yields a `Result`. `restore` does both, and `restore_stack`
-for a stack of images by one network. `run_together` runs several whose small networks are computed
-as one.
+returns a `Restoration`; running that yields a `Result`. What is known before the run is in
+`prepared`, the fit that is made of it in `making`, the run in `run`, and what becomes of its last
+outputs in `outcome`. `restore` does all of it, and `restore_stack` for a stack of images by one
+network. `run_together` runs several whose small networks are computed as one.
 """
 
 from guided_dip.restoration.checkpoint import Checkpoint

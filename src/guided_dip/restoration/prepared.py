@@ -73,8 +73,8 @@ class Prepared:
     first: NDArray[np.float32] | None = None
     given: NDArray[Any] | None = None
     plan: Plan = field(init=False)
-    schedule: Schedule = field(init=False)
-    scoring: Scoring | None = field(init=False)
+    schedule: Schedule = field(init=False, repr=False)
+    scoring: Scoring | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         c = self.config
@@ -83,7 +83,7 @@ class Prepared:
         assert c.steps is not None, "prepare() fills in the steps"
         assert c.a_end is not None, "and the weakest strength"
         steps = c.steps
-        if self.is_clean:
+        if self._needs_nothing:
             steps = 0
             self.note = self._told_clean()
         self.plan = make_plan(
@@ -185,8 +185,8 @@ class Prepared:
         return 0.0 if self.noise is None else self.span.sigma
 
     @property
-    def is_clean(self) -> bool:
-        """Whether no noise was found in it, so that there is nothing to restore."""
+    def _needs_nothing(self) -> bool:
+        """Whether recorrupted guides have nothing to restore, as no noise was found."""
         return (
             self.config.supervision == "recorrupted-guides"
             and self.noise is not None

@@ -20,15 +20,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from guided_dip.errors import InputError, quoted
 from guided_dip.jobs.stop import heard_by
-from guided_dip.web.access.guard import (
-    LEAST_TOKEN,
-    LOOPBACK,
-    Access,
-    digest,
-    host_in,
-    is_address,
-    owner_of,
-)
+from guided_dip.web.access.guard import LEAST_TOKEN, LOOPBACK, Access, digest, host_named, owner_of
 from guided_dip.web.http.app import Page, make_app
 from guided_dip.web.jobs import Jobs
 from guided_dip.web.limits import Limits
@@ -42,7 +34,7 @@ HEAD_BYTES = 16 * 2**10
 IDLE = 20.0  # seconds that a connection is kept between two requests
 LEAVING = 5  # seconds for answers that are being sent when the server is asked to end
 _TOKEN = re.compile(r"[\x21-\x7e]+")
-_NAME = re.compile(r"[0-9a-z_.-]+")
+_NAME = re.compile(r"[0-9a-z_.-]+|[0-9a-f:.]+(%[0-9a-z_.-]+)?")
 
 
 @dataclass(frozen=True)
@@ -174,11 +166,16 @@ def server_of(
 def access_of(options: Options) -> Access:
     """Return who may ask a server.
 
+    Parameters
+    ----------
+    options
+        How it is to be.
+
     Raises
     ------
     InputError
-        If it would listen elsewhere than on loopback with no token, a token is too short, or a
-        name is none.
+        If it would listen elsewhere than on loopback with no token, a token is too short, or what
+        is given as a further name of the machine is no name.
     """
     for token in options.tokens:
         if len(token) < LEAST_TOKEN or not _TOKEN.fullmatch(token):
@@ -192,7 +189,7 @@ def access_of(options: Options) -> Access:
         raise InputError(
             f"--host {options.host} is open to other machines, and needs --token or --token-file"
         )
-    names = {options.host.lower(), str(address), *map(_name_of, options.names)}
+    names = {host_named(options.host), str(address), *map(_name_of, options.names)} - {""}
     return Access(
         owners=frozenset(map(digest, options.tokens)),
         hosts=LOOPBACK | names,
@@ -235,8 +232,8 @@ def address_of(listening: socket.socket) -> str:
 
 def _name_of(given: str) -> str:
     """Return a name by which the server may be asked for, its port left off."""
-    name = host_in(given) or host_in(f"[{given}]")
-    if not (_NAME.fullmatch(name) or is_address(name)):
+    name = host_named(given)
+    if not _NAME.fullmatch(name):
         raise InputError(f"--allow-host {quoted(given)}: no name of a machine; try dip.example.org")
     return name
 

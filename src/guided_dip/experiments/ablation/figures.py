@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
@@ -27,7 +26,7 @@ LETTERS = 66  # that fit under the wider axes
 EDGE = 0.02  # of a run's end
 FAR = 4.0  # times the usual, or the least of note: what is beyond is pointed at
 LEAST = 0.1  # dB
-OTHER = 0.05  # dB by which a restoration is another picture than the last step's output
+OTHER = 0.05  # dB between the last step and the restoration that are worth showing
 STYLES = ("-", "--", "-.", ":")
 MINUS = "\N{MINUS SIGN}"
 
@@ -58,6 +57,7 @@ class Effect:
 
 
 Effects = Mapping[str, Sequence[Effect]]  # by base
+# By what they saw, by network and by base.
 Panels = Mapping[str, Mapping[str, Mapping[str, Sequence[Line]]]]
 
 
@@ -87,11 +87,11 @@ def factor_figure(title: str, effects: Effects, curves: Mapping[str, Curve]) -> 
     _draw_kept(figure.add_subplot(top[2]), effects)
     grid = halves[1].subgridspec(rows, columns)
     named = _levels(effects)
-    colours = dict(zip(named, _shades(named), strict=True))
+    looks = dict(zip(named, zip(_shades(named), cycle(STYLES), strict=False), strict=True))
     for place, (base, levels) in enumerate(effects.items()):
         axes = figure.add_subplot(grid[place // columns, place % columns])
         axes.set_title(base, loc="left", fontsize=8.5, parse_math=False)
-        _draw_curves(axes, {effect.level: effect.lines for effect in levels}, curves, colours)
+        _draw_curves(axes, {effect.level: effect.lines for effect in levels}, curves, looks)
     return figure
 
 
@@ -115,7 +115,8 @@ def bases_figure(title: str, panels: Panels, curves: Mapping[str, Curve]) -> Fig
         for column, (network, bases) in enumerate(networks.items()):
             axes = figure.add_subplot(grid[row, column])
             axes.set_title(f"{network}, {saw}", loc="left", fontsize=9, parse_math=False)
-            _draw_curves(axes, bases, curves, dict(zip(bases, cycle(COLOURS), strict=False)))
+            looks = zip(cycle(COLOURS), cycle(STYLES), strict=False)
+            _draw_curves(axes, bases, curves, dict(zip(bases, looks, strict=False)))
     return figure
 
 
@@ -145,7 +146,8 @@ def _draw_effects(axes: Axes, effects: Effects) -> None:
         )
         for effect in each:
             if effect.change in far:
-                _point_beyond(axes, levels.index(effect.level) + shift, effect.change.mean, colour)
+                x, text = levels.index(effect.level) + shift, f"{effect.change.mean:+.1f}"
+                _point_beyond(axes, x, text.replace("-", MINUS), colour)
     _name_levels(axes, levels, LETTERS)
     axes.set_ylabel("change of PSNR (dB)", fontsize=8)
     _finish(axes)
@@ -160,13 +162,12 @@ def _far(found: Sequence[Estimate | None]) -> list[Estimate]:
     return [each for each in known if abs(each.mean) - (each.half or 0.0) > limit]
 
 
-def _point_beyond(axes: Axes, x: float, change: float, colour: str) -> None:
-    """Point at a change that is beyond the axes, and say how large it is."""
-    edge, up = (0.97, "^") if change > 0 else (0.03, "v")
+def _point_beyond(axes: Axes, x: float, text: str, colour: str) -> None:
+    """Point at a number that is beyond the axes, and say it."""
+    edge, arrow = (0.03, "v") if text.startswith(MINUS) else (0.97, "^")
     where = axes.get_xaxis_transform()
-    axes.plot([x], [edge], up, color=colour, markersize=5, transform=where, clip_on=False)
-    text = f"  {change:+.1f}".replace("-", MINUS)
-    axes.text(x, edge, text, color=colour, fontsize=SMALL, va="center", transform=where)
+    axes.plot([x], [edge], arrow, color=colour, markersize=5, transform=where, clip_on=False)
+    axes.text(x, edge, f"  {text}", color=colour, fontsize=SMALL, va="center", transform=where)
 
 
 def _draw_dropped(axes: Axes, effects: Effects) -> None:
@@ -189,17 +190,17 @@ def _draw_dropped(axes: Axes, effects: Effects) -> None:
         )
         for x, dropped in known:
             if dropped in far:
-                _point_beyond(axes, x, dropped.mean, colour)
+                _point_beyond(axes, x, f"{dropped.mean:.1f}", colour)
     _name_levels(axes, levels, LETTERS // 3)
     axes.set_ylim(bottom=0.0)
-    axes.set_ylabel("lost at the end (dB of the trend)", fontsize=8)
+    axes.set_ylabel("lost at the end (dB)", fontsize=8)
     _finish(axes)
 
 
 def _draw_kept(axes: Axes, effects: Effects) -> None:
     """Draw how much noise is kept with each level."""
     levels = _levels(effects)
-    style = "o-" if _in_order(levels) else "o"
+    style = "o-" if _are_numbers(levels) else "o"
     for place, each in enumerate(effects.values()):
         known = [(levels.index(e.level), 100 * e.kept.mean) for e in each if e.kept is not None]
         colour = COLOURS[place % len(COLOURS)]
@@ -215,7 +216,7 @@ def _levels(effects: Effects) -> list[str]:
     return list(dict.fromkeys(effect.level for each in effects.values() for effect in each))
 
 
-def _in_order(levels: Sequence[str]) -> bool:
+def _are_numbers(levels: Sequence[str]) -> bool:
     """Whether levels are numbers, of which one lies between others."""
     return all(level.replace(".", "", 1).isdigit() for level in levels)
 
@@ -232,29 +233,33 @@ def _draw_curves(
     axes: Axes,
     levels: Mapping[str, Sequence[Line]],
     curves: Mapping[str, Curve],
-    colours: Mapping[str, str],
+    looks: Mapping[str, tuple[str, str]],
 ) -> None:
-    """Draw mean curves with their intervals: over parts of the run, or steps where they differ."""
+    """Draw mean curves with their intervals: over parts of the run, or steps where they differ.
+
+    Levels look as they are told to, by colour and style of line.
+    """
     steps = {line.steps for lines in levels.values() for line in lines}
-    styles, highest = cycle(STYLES), -math.inf
+    ends: list[float] = []
     for level, lines in levels.items():
         if not lines:
             continue
-        colour, band = colours[level], band_of(lines, curves)
+        (colour, style), band = looks[level], band_of(lines, curves)
         x = (np.arange(POINTS) + 0.5) / POINTS
         if len(steps) > 1:
             x = x * lines[0].steps
-        style = next(styles)
         axes.plot(x, band.mean, color=colour, linewidth=1.2, linestyle=style, label=level)
         if band.half is not None:
             axes.fill_between(
                 x, band.mean - band.half, band.mean + band.half, color=colour, alpha=0.13, lw=0
             )
-        axes.plot(x[-1:], band.mean[-1:], "o", color=colour, markersize=3)
-        restored, last = mean_of(lines, "psnr"), mean_of(lines, "final_psnr")
-        if restored is not None and last is not None and abs(restored.mean - last.mean) > OTHER:
-            highest = max(highest, restored.mean)
+        last, restored = mean_of(lines, "final_psnr"), mean_of(lines, "psnr")
+        assert last is not None, "every run has a last step"
+        assert restored is not None, "and is scored"
+        axes.plot(x[-1:], [last.mean], "o", color=colour, markersize=3)
+        if abs(restored.mean - last.mean) > OTHER:
             axes.plot(x[-1:], [restored.mean], "D", color=colour, markersize=4.5, fillstyle="none")
+        ends += [last.mean, restored.mean]
     if len(steps) > 1:
         axes.set_xscale("log")
         axes.set_xlabel("step", fontsize=8)
@@ -262,7 +267,7 @@ def _draw_curves(
     else:
         axes.set_xlabel(f"part of the run ({next(iter(steps), 0)} steps)", fontsize=8)
     axes.set_ylabel("PSNR (dB)", fontsize=8)
-    _leave_out_the_start(axes, levels, curves, highest)
+    _leave_out_the_start(axes, levels, curves, ends)
     _finish(axes)
     if len(levels) <= BESIDE:
         axes.legend(fontsize=6.5, frameon=False, loc="lower right")
@@ -275,19 +280,19 @@ def _leave_out_the_start(
     axes: Axes,
     levels: Mapping[str, Sequence[Line]],
     curves: Mapping[str, Curve],
-    highest: float,
+    ends: Sequence[float],
 ) -> None:
-    """Show what differs: the first tenth of a run rises from nothing."""
+    """Show what differs, the ends included: the first tenth of a run rises from nothing."""
     means = [band_of(lines, curves).mean for lines in levels.values() if lines]
-    low = min(float(mean[POINTS // 10 :].min()) for mean in means)
-    high = max(highest, *(float(mean.max()) for mean in means))
+    low = min(*ends, *(float(mean[POINTS // 10 :].min()) for mean in means))
+    high = max(*ends, *(float(mean.max()) for mean in means))
     room = max(0.08 * (high - low), 0.15)
     axes.set_ylim(low - 3 * room, high + 2 * room)
 
 
 def _shades(levels: Sequence[str]) -> list[str]:
     """Give levels colours: from dark to light if they are numbers, else unlike ones."""
-    if not _in_order(levels):
+    if not _are_numbers(levels):
         return list(islice(cycle(COLOURS), len(levels)))
     shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.88, max(len(levels), 2)))
     return [matplotlib.colors.to_hex(shade) for shade in shades[: len(levels)]]

@@ -9,7 +9,6 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from guided_dip.config import make_config
 from guided_dip.experiments import figures as shared
 from guided_dip.experiments.ablation import figures
 from guided_dip.experiments.ablation.design import BASE, Ablation
@@ -43,7 +42,7 @@ _HOW = (
     "miss what is true, and there are more here. PSNR is of the restoration, what a user gets; "
     "that of the last step is of one output, where the restoration may be a mean of several. "
     "Best, lost and best at compare with the clean picture at every step: an oracle's figures. "
-    "Lost at the end, of the trend: how far the PSNR's running mean over a hundredth of the run "
+    "Lost at the end: how far the PSNR's running mean over a hundredth of the run "
     "ends below its highest. Guides alone: PSNR of the mean of a run's guides, weighted by their "
     "precision, without any network: what they tell of the clean picture by themselves. Noise "
     "kept: the part of the observation's noise, or of the last clean guide's, that is in the "
@@ -52,7 +51,7 @@ _HOW = (
 _BANDS = (
     "Bands: the same interval for the curves, after each picture's own mean over the run is taken "
     "out. The first tenth of the run is cut off where it starts lower. Dots: the last step; "
-    "diamonds: the restoration, where it is another picture."
+    "diamonds: the restoration, where its PSNR is another."
 )
 
 
@@ -115,7 +114,7 @@ def effects_of(
     found = {}
     for base in ablation.bases:
         own = [line for line in lines if line.base == base]
-        as_it_is = [line for line in own if line.factor == BASE]
+        as_it_is = _as_it_is(base, lines)
         effects = tuple(
             Effect(
                 level,
@@ -170,7 +169,7 @@ def _bases(ablation: Ablation, results: Results) -> Iterator[Block]:
         )
         if len(known) > 1:
             yield _pairs(saw, known)
-        networks = panels.setdefault(saw, {})
+        networks = panels[saw] = {}
         for base, of in known.items():
             networks.setdefault(_network(ablation, base), {})[base] = of
     if panels:
@@ -187,9 +186,8 @@ def _as_it_is(base: str, lines: Sequence[Line]) -> tuple[Line, ...]:
 
 def _network(ablation: Ablation, base: str) -> str:
     """Return the backbone of a base."""
-    own = ablation.bases[base]
-    settings = {**ablation.settings, **own.settings}
-    return make_config(settings, preset=own.preset or ablation.preset).backbone
+    cell = next(cell for cell in ablation.cells if (cell.base, cell.factor) == (base, BASE))
+    return ablation.config(cell).backbone
 
 
 def _pairs(saw: str, bases: Mapping[str, Sequence[Line]]) -> Table:
@@ -231,6 +229,7 @@ _HEADS = (
     "last step",
     "best (oracle)",
     "lost since",
+    "lost at the end",
     "best at (%)",
     "guides alone",
     "noise kept",
@@ -248,6 +247,7 @@ def _cells(lines: Sequence[Line]) -> list[str]:
         _number(mean_of(lines, "final_psnr")),
         _number(mean_of(lines, "best_psnr")),
         _number(mean_of(lines, "lost")),
+        _number(mean_of(lines, "trend_drop")),
         NONE if best_at is None else f"{100 * best_at.mean:.0f}",
         _number(mean_of(lines, "guides_psnr")),
         NONE if kept is None else f"{100 * kept.mean:.0f}%",
@@ -291,7 +291,7 @@ def as_dict(ablation: Ablation, results: Results) -> dict[str, Any]:
     bases = {
         base: None if (found := mean_of(of, "psnr")) is None else asdict(found)
         for base in ablation.bases
-        if (of := [li for li in results.lines if (li.base, li.factor) == (base, BASE)])
+        if (of := _as_it_is(base, results.lines))
     }
     factors = {
         factor: {

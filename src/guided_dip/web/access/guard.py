@@ -81,22 +81,31 @@ def host_in(header: str) -> str:
         Such as `Dip.example:8080` or `[::1]`.
     """
     match = _HOST.fullmatch(header)
-    return "" if match is None else (match[1] or match[2]).lower().rstrip(".")
+    if match is None:
+        return ""
+    if match[1] is not None:
+        return _address(match[1]) if ":" in match[1] else ""
+    name = match[2].lower().removesuffix(".")
+    return "" if not name or name.endswith(".") else _address(name) or name
 
 
-def is_address(name: str) -> bool:
-    """Tell whether the name of a host is an IP address.
+def host_named(name: str) -> str:
+    """Return the name of a host as `host_in` does; an IPv6 address needs no brackets.
 
     Parameters
     ----------
     name
-        Without brackets and port.
+        Such as `Dip.example`, with or without a port, or `::1`.
     """
+    return host_in(name) or host_in(f"[{name}]")
+
+
+def _address(name: str) -> str:
+    """Return an IP address as it is usually written; empty if the name is none."""
     try:
-        ipaddress.ip_address(name)
+        return str(ipaddress.ip_address(name))
     except ValueError:
-        return False
-    return True
+        return ""
 
 
 def owner_of(connection: HTTPConnection) -> str:
@@ -120,7 +129,7 @@ class Access:
     owners
         Digests of the tokens; empty if nobody needs one.
     hosts
-        Names, in lower case, by which the server may be asked for.
+        Names by which the server may be asked for, as `host_in` gives them.
     any_address
         It may be asked for by any IP address, too, which no DNS can lead elsewhere.
     sessions
@@ -142,10 +151,17 @@ class Access:
         return found
 
     def allows_host(self, header: str) -> bool:
-        """Tell whether a Host header names this server."""
+        """Tell whether a Host header names this server.
+
+        Parameters
+        ----------
+        header
+            As it came; empty where there was none.
+        """
         name = host_in(header)
-        known = name in self.hosts or (self.any_address and is_address(name))
-        return bool(name) and known
+        if not name:
+            return False
+        return name in self.hosts or (self.any_address and bool(_address(name)))
 
 
 class Headers:
