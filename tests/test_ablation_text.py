@@ -352,7 +352,7 @@ SAID = [
             *costs(NOISY, "convention/offset"),
             *gains(NOISY, ADAM, "steps and Adam/4000 steps, Adam rebuilt"),
             *gains(NOISY, "persistence/z redrawn"),
-            above(f"{NOISY}/mode/eval", f"{NOISY}/mode/train"),
+            above(f"{NOISY}/mode/train", f"{NOISY}/mode/eval"),
         ],
     ),
     (

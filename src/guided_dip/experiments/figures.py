@@ -150,8 +150,9 @@ def encode(figure: Figure, *, photographic: bool, colours: int = COLOURS) -> byt
     if photographic:
         image.save(data, "JPEG", quality=QUALITY, optimize=True)
     else:
-        # Lines of few pixels keep their colours, which the median cut gives to large areas.
-        image.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
-            data, "PNG", optimize=True
-        )
+        # Lines of few pixels keep their colours, which the median cut gives to large areas; and
+        # these keep theirs by the step of k-means.
+        coverage, plain = Image.Quantize.MAXCOVERAGE, Image.Dither.NONE
+        few = image.quantize(colours, coverage, kmeans=1, dither=plain)
+        few.save(data, "PNG", optimize=True)
     return data.getvalue()

@@ -147,7 +147,7 @@ def _draw_effects(axes: Axes, effects: Effects) -> None:
         for effect in each:
             if effect.change in far:
                 x, text = levels.index(effect.level) + shift, f"{effect.change.mean:+.1f}"
-                _point_beyond(axes, x, text.replace("-", MINUS), colour)
+                _point_beyond(axes, x, text.replace("-", MINUS), colour, place)
     _name_levels(axes, levels, LETTERS)
     axes.set_ylabel("change of PSNR (dB)", fontsize=8)
     _finish(axes)
@@ -162,9 +162,10 @@ def _far(found: Sequence[Estimate | None]) -> list[Estimate]:
     return [each for each in known if abs(each.mean) - (each.half or 0.0) > limit]
 
 
-def _point_beyond(axes: Axes, x: float, text: str, colour: str) -> None:
-    """Point at a number that is beyond the axes, and say it."""
-    edge, arrow = (0.03, "v") if text.startswith(MINUS) else (0.97, "^")
+def _point_beyond(axes: Axes, x: float, text: str, colour: str, place: int) -> None:
+    """Point at a number that is beyond the axes, and say it, each base in a row of its own."""
+    away = 0.03 + 0.045 * place
+    edge, arrow = (away, "v") if text.startswith(MINUS) else (1 - away, "^")
     where = axes.get_xaxis_transform()
     axes.plot([x], [edge], arrow, color=colour, markersize=5, transform=where, clip_on=False)
     axes.text(x, edge, f"  {text}", color=colour, fontsize=SMALL, va="center", transform=where)
@@ -190,7 +191,7 @@ def _draw_dropped(axes: Axes, effects: Effects) -> None:
         )
         for x, dropped in known:
             if dropped in far:
-                _point_beyond(axes, x, f"{dropped.mean:.1f}", colour)
+                _point_beyond(axes, x, f"{dropped.mean:.1f}", colour, place)
     _name_levels(axes, levels, LETTERS // 3)
     axes.set_ylim(bottom=0.0)
     axes.set_ylabel("lost at the end (dB)", fontsize=8)
