@@ -422,6 +422,14 @@ def test_a_change_that_would_hide_the_others_is_pointed_at():
     assert not drawn(changed(by, str(by)) for by in (1, 2, -3))[0].texts
 
 
+def test_what_another_s_interval_reaches_is_not_beyond():
+    wide = tuple(line(p, psnr=20 + by, level="wide") for p, by in zip("ab", (0, 20), strict=True))
+    change = difference(wide, [line(p, psnr=20.0) for p in "ab"])  # 10 on the mean
+    effects = [changed(by, str(by)) for by in (1, 1.1, 1.2, 60)]
+    assert [each.get_text().strip() for each in drawn(effects)[0].texts] == ["+60.0"]
+    assert not drawn([*effects, Effect("wide", wide, change)])[0].texts
+
+
 def test_a_loss_that_would_hide_the_others_is_pointed_at():
     losses = (0.1, 0.2, 30.0, 0.0)
     axes = drawn(changed(k, str(k), trend_drop=loss) for k, loss in enumerate(losses))[1]

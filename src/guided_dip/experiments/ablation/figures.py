@@ -159,7 +159,10 @@ def _far(found: Sequence[Estimate | None]) -> list[Estimate]:
     known = [each for each in found if each is not None]
     usual = float(np.median([abs(each.mean) + (each.half or 0.0) for each in known] or [0.0]))
     limit = FAR * max(usual, LEAST)
-    return [each for each in known if abs(each.mean) - (each.half or 0.0) > limit]
+    far = [each for each in known if abs(each.mean) - (each.half or 0.0) > limit]
+    near = [abs(each.mean) + (each.half or 0.0) for each in known if each not in far]
+    shown = max(near, default=0.0)
+    return [each for each in far if abs(each.mean) > shown]
 
 
 def _point_beyond(axes: Axes, x: float, text: str, colour: str, place: int) -> None:
