@@ -229,7 +229,7 @@ def test_files_of_others_are_left_alone(here, capsys):
     Path("out").mkdir()
     Path("out/a.png").write_bytes(b"of somebody else")
     assert batch("frames", "-o", "out", *QUICK) == 1
-    assert f"a.png: {here}/out/a.png: exists already" in capsys.readouterr().err
+    assert f"1 of 3 pictures failed: {here}/out/a.png: exists already" in capsys.readouterr().err
     assert Path("out/a.png").read_bytes() == b"of somebody else"
     assert batch("frames", "-o", "out", *QUICK, "--overwrite") == 0
     assert read("out/a.png").pixels.shape == (24, 24, 3)

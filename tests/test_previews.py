@@ -71,7 +71,8 @@ def test_what_is_no_picture_is_not_shown(monkeypatch):
     run = restoration()
     assert run.preview() is None
     assert run.preview_seconds() == 0
-    monkeypatch.setattr(type(run), "_pixels_of", lambda *_: np.full((32, 32, 3), np.nan))
+    nothing = np.full((32, 32, 3), np.nan)
+    monkeypatch.setattr("guided_dip.restoration.run.pixels_of", lambda *_: nothing)
     run.begin()
     assert run.preview() is None
 

@@ -93,6 +93,11 @@ def of_file(name: str, reason: str) -> str:
     reason
         What is wrong, which may begin with the file's path.
 
+    Returns
+    -------
+    str
+        The reason, led by the name where it does not begin with the file's path.
+
     Examples
     --------
     >>> of_file("b/a.png", "the file is empty"), of_file("b/a.png", "in/b/a.png: the file is empty")
