@@ -36,7 +36,7 @@ def make_fit(
         What goes on across wide holes.
     """
     c = prepared.config
-    device, y = torch.device(c.device), prepared.observation
+    device = torch.device(c.device)
     settings = FitSettings(**{name: getattr(c, name) for name in FitSettings.__dataclass_fields__})
     known = c.backbone in backbones.BACKBONES
     engine = Engine(make_network(prepared), device, c.precision, replayable=known)
@@ -47,13 +47,13 @@ def make_fit(
     def fresh(restart: int) -> dict[str, Any]:
         return Engine(make_network(prepared, restart), device, c.precision).state_dict()
 
-    task = prepared.task
+    task, measured = prepared.task, prepared.measured
     if c.supervision == "recorrupted-guides":
         operator = task.compared
-    elif prepared.missing is None:
+    elif measured is None:
         operator = task.operator
     else:
-        operator = Mask(torch.from_numpy(~prepared.missing).to(y)[None, None])
+        operator = Mask(measured)
         supervision = supervisions.Measured(supervision, operator)
     return Fit(engine, supervision, plan, settings, operator, fresh, tiling, task.cut)
 
@@ -103,12 +103,10 @@ def _recorrupted(
 ) -> supervisions.Supervision:
     c, y, span = prepared.config, prepared.observation, prepared.span
     local, grain = span.local_share(prepared.pixels), span.grain
-    correlate = hiding = None
+    measured, correlate = prepared.measured, None
     if grain is not None:
         kernel, mixing = (torch.from_numpy(part).to(y) for part in (grain.kernel, grain.mixing))
         correlate = supervisions.Filter(kernel, mixing)
-    if prepared.missing is not None:
-        hiding = Hiding(torch.from_numpy(~prepared.missing).to(y)[None, None], c.seed)
     return prepared.task.guides(
         y,
         plan,
@@ -116,7 +114,7 @@ def _recorrupted(
         seed=c.seed,
         share=None if local is None else to_tensor(local, y.device),
         grain=correlate,
-        hiding=hiding,
+        hiding=None if measured is None else Hiding(measured, c.seed),
         pages=c.pages,
         structure=structure,
     )

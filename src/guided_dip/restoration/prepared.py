@@ -195,6 +195,13 @@ class Prepared:
             and self.task is DENOISE
         )
 
+    @property
+    def measured(self) -> Tensor | None:
+        """Which pixels were measured, 1 or 0, as the fit has them: (1, 1, H, W); None: all."""
+        if self.missing is None:
+            return None
+        return torch.from_numpy(~self.missing).to(self.observation)[None, None]
+
     @cached_property
     def power(self) -> float:
         """Mean square of the image: the loss of a black picture."""

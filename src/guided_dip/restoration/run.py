@@ -330,10 +330,10 @@ class Restoration(Prepared):
     def coarse(self) -> Coarse | None:
         """The picture made smaller, to look at first; None without wide holes."""
         guided = self.config.supervision == "recorrupted-guides"
-        if self.missing is None or self.config.pages > 1 or not guided:
+        measured = self.measured
+        if measured is None or self.config.pages > 1 or not guided:
             return None
-        y = self.observation
-        return coarse_of(y, torch.from_numpy(~self.missing).to(y)[None, None], self.config)
+        return coarse_of(self.observation, measured, self.config)
 
     def look_across(self, on_step: Callable[[Record], None] | None = None) -> None:
         """Look at what goes on across wide holes, which a run does first if it has not been done.

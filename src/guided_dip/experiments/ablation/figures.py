@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -29,6 +30,7 @@ LEAST = 0.1  # dB
 OTHER = 0.05  # dB between the last step and the restoration that are worth showing
 STYLES = ("-", "--", "-.", ":")
 MINUS = "\N{MINUS SIGN}"
+_UNCHANGED = Estimate(0.0, {}, None, None, 0)  # a base against itself
 
 
 @dataclass(frozen=True)
@@ -122,41 +124,77 @@ def bases_figure(title: str, panels: Panels, curves: Mapping[str, Curve]) -> Fig
 
 def _draw_effects(axes: Axes, effects: Effects) -> None:
     """Draw the change of each level with its interval, a dot a picture, bases beside each other."""
-    levels, count = _levels(effects), len(effects)
     axes.axhline(0, color=FAINT, linewidth=0.8, zorder=0)
-    far = _far([e.change for each in effects.values() for e in each])
-    for place, (base, each) in enumerate(effects.items()):
-        colour = COLOURS[place % len(COLOURS)]
-        shift = SPREAD * ((place + 0.5) / count - 0.5)
-        known = [(levels.index(e.level) + shift, e.change) for e in each if e.change not in far]
-        for x, change in known:
-            if change is not None:
-                dots = list(change.by_picture.values())
-                axes.scatter([x] * len(dots), dots, s=5, color=colour, alpha=0.45, linewidths=0)
-        axes.errorbar(
-            [x for x, _ in known],
-            [0.0 if change is None else change.mean for _, change in known],
-            yerr=[0.0 if change is None else change.half or 0.0 for _, change in known],
-            color=colour,
-            fmt="o",
-            markersize=3.5,
-            elinewidth=1.2,
-            capsize=2,
-            label=base,
-        )
-        for effect in each:
-            if effect.change in far:
-                x, text = levels.index(effect.level) + shift, f"{effect.change.mean:+.1f}"
-                _point_beyond(axes, x, text.replace("-", MINUS), colour, place)
-    _name_levels(axes, levels, LETTERS)
+    _draw_intervals(
+        axes,
+        {
+            base: [_UNCHANGED if e.change is None else e.change for e in each]
+            for base, each in effects.items()
+        },
+        effects,
+        lambda change: f"{change:+.1f}".replace("-", MINUS),
+        dots=True,
+        markersize=3.5,
+        elinewidth=1.2,
+        capsize=2,
+    )
+    _name_levels(axes, _levels(effects), LETTERS)
     axes.set_ylabel("change of PSNR (dB)", fontsize=8)
     _finish(axes)
     axes.legend(fontsize=SMALL, frameon=False, loc="best")
 
 
+def _draw_dropped(axes: Axes, effects: Effects) -> None:
+    """Draw what each level has lost at its end, with the interval."""
+    dropped = {base: [e.dropped for e in each] for base, each in effects.items()}
+    _draw_intervals(axes, dropped, effects, "{:.1f}".format, markersize=3, elinewidth=1.0)
+    _name_levels(axes, _levels(effects), LETTERS // 3)
+    axes.set_ylim(bottom=0.0)
+    axes.set_ylabel("lost at the end (dB)", fontsize=8)
+    _finish(axes)
+
+
+def _draw_intervals(
+    axes: Axes,
+    numbers: Mapping[str, Sequence[Estimate | None]],
+    effects: Effects,
+    told: Callable[[float], str],
+    *,
+    dots: bool = False,
+    **style: Any,
+) -> None:
+    """Draw a number of each effect with its interval, and point at those that are far away."""
+    levels, count = _levels(effects), len(effects)
+    far = _far([each for of in numbers.values() for each in of])
+    for place, (base, each) in enumerate(effects.items()):
+        colour = COLOURS[place % len(COLOURS)]
+        shift = SPREAD * ((place + 0.5) / count - 0.5)
+        known = [
+            (levels.index(effect.level) + shift, found)
+            for effect, found in zip(each, numbers[base], strict=True)
+            if found is not None
+        ]
+        near = [(x, found) for x, found in known if found not in far]
+        for x, found in near if dots else ():
+            values = list(found.by_picture.values())
+            axes.scatter([x] * len(values), values, s=5, color=colour, alpha=0.45, linewidths=0)
+        axes.errorbar(
+            [x for x, _ in near],
+            [found.mean for _, found in near],
+            yerr=[found.half or 0.0 for _, found in near],
+            color=colour,
+            fmt="o",
+            label=base,
+            **style,
+        )
+        for x, found in known:
+            if found in far:
+                _point_beyond(axes, x, told(found.mean), colour, place)
+
+
 def _far(found: Sequence[Estimate | None]) -> list[Estimate]:
     """Return what is so much larger than the others that these could not be seen beside it."""
-    known = [each for each in found if each is not None]
+    known = [each for each in found if each is not None and each is not _UNCHANGED]
     usual = float(np.median([abs(each.mean) + (each.half or 0.0) for each in known] or [0.0]))
     limit = FAR * max(usual, LEAST)
     far = [each for each in known if abs(each.mean) - (each.half or 0.0) > limit]
@@ -172,33 +210,6 @@ def _point_beyond(axes: Axes, x: float, text: str, colour: str, place: int) -> N
     where = axes.get_xaxis_transform()
     axes.plot([x], [edge], arrow, color=colour, markersize=5, transform=where, clip_on=False)
     axes.text(x, edge, f"  {text}", color=colour, fontsize=SMALL, va="center", transform=where)
-
-
-def _draw_dropped(axes: Axes, effects: Effects) -> None:
-    """Draw what each level has lost at its end, with the interval."""
-    levels, count = _levels(effects), len(effects)
-    far = _far([e.dropped for each in effects.values() for e in each])
-    for place, each in enumerate(effects.values()):
-        shift = SPREAD * ((place + 0.5) / count - 0.5)
-        colour = COLOURS[place % len(COLOURS)]
-        known = [(levels.index(e.level) + shift, e.dropped) for e in each if e.dropped is not None]
-        near = [(x, dropped) for x, dropped in known if dropped not in far]
-        axes.errorbar(
-            [x for x, _ in near],
-            [dropped.mean for _, dropped in near],
-            yerr=[dropped.half or 0.0 for _, dropped in near],
-            color=colour,
-            fmt="o",
-            markersize=3,
-            elinewidth=1.0,
-        )
-        for x, dropped in known:
-            if dropped in far:
-                _point_beyond(axes, x, f"{dropped.mean:.1f}", colour, place)
-    _name_levels(axes, levels, LETTERS // 3)
-    axes.set_ylim(bottom=0.0)
-    axes.set_ylabel("lost at the end (dB)", fontsize=8)
-    _finish(axes)
 
 
 def _draw_kept(axes: Axes, effects: Effects) -> None:
